@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One process of the session: started with its control link, waited for by pidfd, ended with its process group."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from dataclasses import dataclass, field
+
+from guest_agent.link import Link
+from guest_agent.messages import Message, MessageSet
+from streamer.gateway.errors import ChildStartError
+
+_log = logging.getLogger(__name__)
+_STDERR = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """How a process is started.
+
+    Attributes:
+        command: program and options; `--control-fd N` is put behind them.
+        guest: what comes last.
+        fds: inherited under the same numbers; they stay the caller's.
+        environment: added to ours.
+        accepts: the messages that the process may send by its control link.
+        restarts: whether it is started anew when it ends; else its end is the session's.
+        takes_stop: whether it ends by a `stop` message; else by the end of its control link.
+        death_signal: what the kernel sends it when the gateway dies.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    accepts: MessageSet
+    guest: tuple[str, ...] = ()
+    fds: tuple[int, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    restarts: bool = True
+    takes_stop: bool = True
+    death_signal: str = "KILL"
+
+
+class ChildProcess:
+    """A started process. Loop thread only; `close()` ends it if it still runs.
+
+    Attributes:
+        link: the control link; the ChildProcess owns it.
+    """
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], pidfd: int, link: Link) -> None:
+        self.name = name
+        self.link = link
+        self._process = process
+        self._pidfd = pidfd
+        self._loop = asyncio.get_running_loop()
+        self._exited = asyncio.Event()
+        self._loop.add_reader(pidfd, self._handle_exit)
+
+    @classmethod
+    async def start(cls, spec: ChildSpec) -> ChildProcess:
+        """Start the process in a session of its own; its output goes to our stderr.
+
+        Raises:
+            ChildStartError: the program is not there, or the machine is out of something.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with theirs:
+            command = [*_death_signal(spec), *spec.command, "--control-fd", str(theirs.fileno()), *spec.guest]
+            _log.debug("starting the %s: %s", spec.name, " ".join(command))
+            try:
+                process = subprocess.Popen(  # noqa: ASYNC220  (returns once exec() has worked)
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=_STDERR,
+                    pass_fds=(*spec.fds, theirs.fileno()),
+                    start_new_session=True,
+                    env={**os.environ, **spec.environment},
+                )
+            except OSError as error:
+                ours.close()
+                raise ChildStartError(f"cannot start the {spec.name} ({spec.command[0]}): {error}") from error
+        try:
+            pidfd = os.pidfd_open(process.pid)
+            link = await Link.open(ours, spec.accepts)
+        except OSError as error:
+            ours.close()
+            process.kill()
+            process.wait()
+            raise ChildStartError(f"cannot watch the {spec.name}: {error}") from error
+        return cls(spec.name, process, pidfd, link)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def _handle_exit(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        self._process.wait()  # the pidfd says that it has ended
+        self._exited.set()
+
+    async def wait(self) -> int:
+        """Wait for the end; return the exit code, 128 + n for a signal. Cancelling is safe."""
+        await self._exited.wait()
+        code = self._process.returncode
+        return code if code >= 0 else 128 - code
+
+    def send(self, message: Message) -> None:
+        """Queue a control message; nothing happens when the process is gone."""
+        self.link.send(message)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process and to its whole process group."""
+        try:
+            os.killpg(self._process.pid, number)  # the leader's pid; the group may outlive it
+        except (ProcessLookupError, PermissionError):
+            pass
+
+    async def end(self, patience_s: float) -> None:
+        """Wait `patience_s` for the process to end by itself, then TERM, then KILL."""
+        for number in (None, signal.SIGTERM, signal.SIGKILL):
+            if number is not None and not self._exited.is_set():
+                _log.warning("the %s does not end: sending %s", self.name, number.name)
+                self.signal(number)
+            try:
+                async with asyncio.timeout(patience_s if number is None else 2.0):
+                    await self._exited.wait()
+                    return
+            except TimeoutError:
+                pass
+
+    def close(self) -> None:
+        """Kill what is left of the process group, reap the process, close the link. May be called twice."""
+        self.link.close()
+        self.signal(signal.SIGKILL)
+        if self._pidfd >= 0:
+            if not self._exited.is_set():
+                self._loop.remove_reader(self._pidfd)
+                self._process.wait()
+                self._exited.set()
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+
+def _death_signal(spec: ChildSpec) -> list[str]:
+    # By an exec, not by a function that runs between fork and exec. The control link's end says the same, later.
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", spec.death_signal, "--"] if setpriv else []

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command lines of the session's processes (`docs/architecture.md`, Processes). No I/O."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from guest_agent.messages import AGENT_TO_GATEWAY, STREAMER_TO_GATEWAY, WORKER_TO_GATEWAY
+from streamer.config import Settings, media_addresses
+from streamer.gateway.child import ChildSpec
+
+# -P: a directory named like one of our packages, where the user happens to be, is not imported.
+_PYTHON = (sys.executable, "-P", "-m")
+
+
+def worker_spec(settings: Settings, display_fd: int, frames_fd: int, environment: dict[str, str]) -> ChildSpec:
+    """The render worker. The listening fds stay the caller's; `environment` finds its Vulkan driver."""
+    return ChildSpec(
+        name="render worker",
+        command=(
+            *(*_PYTHON, "render_core.worker"),
+            *("--display-fd", str(display_fd), "--frames-fd", str(frames_fd)),
+            *("--gpu", settings.gpu, "--size", str(settings.size), "--fps", str(settings.fps)),
+            *("--convert", settings.convert),
+        ),
+        fds=(display_fd, frames_fd),
+        environment=environment,
+        accepts=WORKER_TO_GATEWAY,
+        takes_stop=False,
+    )
+
+
+def streamer_spec(settings: Settings, frames: Path, agent: Path) -> ChildSpec:
+    """The streamer; it connects to the sockets at `frames` and `agent`."""
+    options: list[str] = []
+    for host in media_addresses(settings.hosts):
+        options += ["--host", host]
+    if settings.udp_ports is not None:
+        options += ["--udp-ports", str(settings.udp_ports)]
+    for server in settings.ice_servers:
+        options += ["--ice-server", server]
+    if settings.bitrate_bps is not None:
+        options += ["--bitrate", str(settings.bitrate_bps)]
+    if not settings.resizable:
+        options.append("--no-resize")
+    return ChildSpec(
+        name="streamer",
+        command=(
+            *(*_PYTHON, "streamer.process", "--frames", os.fspath(frames), "--agent", os.fspath(agent)),
+            *("--fps", str(settings.fps), "--encoder", settings.encoder, "--size", str(settings.size)),
+            *options,
+        ),
+        accepts=STREAMER_TO_GATEWAY,
+    )
+
+
+def agent_spec(settings: Settings, agent_fd: int, display: Path, session_dir: Path) -> ChildSpec:
+    """The guest agent, which connects to the socket at `display`. The listening fd stays the caller's."""
+    guest = ("--desktop",) if settings.mode == "desktop" else ("--", *settings.command)
+    return ChildSpec(
+        name="guest agent",
+        command=(
+            *(*_PYTHON, "guest_agent", "--agent-fd", str(agent_fd), "--display", os.fspath(display)),
+            *("--session-dir", os.fspath(session_dir), "--size", str(settings.size)),
+        ),
+        guest=guest,
+        fds=(agent_fd,),
+        accepts=AGENT_TO_GATEWAY,
+        restarts=False,
+        # It has programs of the guest's to end in order.
+        death_signal="TERM",
+    )
