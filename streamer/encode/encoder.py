@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The interface of all encoders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+PixelFormat = Literal["yuv420p", "nv12"]
+Planes = NDArray[np.uint8]
+
+CLOCK_RATE = 90_000  # of pts, RTP's clock for video
+
+
+class EncoderError(Exception):
+    """An encoder cannot be opened, or failed on a frame. The encoder must be closed; another one may work."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSettings:
+    """What an encoder is opened for; anything but the bit rate needs another encoder.
+
+    `width` and `height` are the coded ones: even, height a multiple of 4. `bitrate_bps` is where it starts and the
+    most that `set_bitrate()` gives.
+    """
+
+    width: int
+    height: int
+    pixel_format: PixelFormat
+    fps: int
+    bitrate_bps: int
+    threads: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFrame:
+    """One complete access unit, Annex B; a keyframe starts with SPS and PPS. `pts` is the caller's, 90 kHz."""
+
+    data: bytes
+    is_keyframe: bool
+    pts: int
+
+
+class Encoder(Protocol):
+    """Encodes one stream: no reordering, no delay (each call returns its own frame), keyframes only on demand.
+
+    One thread at a time; `encode` takes milliseconds and releases the GIL for most of them.
+    """
+
+    @property
+    def name(self) -> str:
+        """As FFmpeg calls it."""
+
+    @property
+    def settings(self) -> EncoderSettings:
+        """What it was opened for."""
+
+    @property
+    def bitrate_bps(self) -> int:
+        """The rate it aims at now."""
+
+    def encode(self, planes: Planes, *, keyframe: bool, pts: int) -> EncodedFrame:
+        """Encode one picture, read in place.
+
+        Args:
+            planes: uint8 (height * 3 // 2, stride), the luma rows and then the chroma rows as the ring has them;
+                it is not read any more when the call returns.
+            keyframe: make it one; the first frame is one anyway.
+            pts: must grow from call to call.
+
+        Raises:
+            EncoderError: it failed.
+        """
+
+    def set_bitrate(self, bitrate_bps: int) -> None:
+        """Aim at another rate from the next frame on, without a keyframe. Clamped to what the settings say."""
+
+    def close(self) -> None:
+        """Free it. May be called twice."""
