@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make` alone lists what there is. Options of a session: make run ARGS="--size 1920x1080 --port 9000".
+
+ARGS ?=
+PYTEST_ARGS ?=
+FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 3600
+
+PY := .venv/bin/python
+MESON := .venv/bin/meson
+RUFF := .venv/bin/ruff
+# Read when used: set-up may install them.
+CLANG = $(firstword $(shell command -v clang || ls /usr/bin/clang-[0-9]* 2>/dev/null | sort -rV) clang)
+CLANG_FORMAT = $(firstword $(shell command -v clang-format || ls /usr/bin/clang-format-[0-9]* 2>/dev/null | sort -rV) clang-format)
+C_FILES = $(shell git ls-files 'render_core/*.c' 'render_core/*.h' 'tests/*.c' 'tests/*.h' 'bench/*.c')
+# meson finds cffi's generator and ninja on PATH.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build run test test-c test-quick test-e2e asan tsan fuzz bench gpu-check soak lint format clean
+
+help: ## this list
+	@echo 'make TARGET. First: make run'
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: ## install what is missing: packages, Mesa, .venv (seconds when all is there)
+	@./setup.sh
+
+build: setup ## compile what changed
+	@echo '==> Building'
+	@MESONPY_EDITABLE_VERBOSE=1 $(PY) -c 'import render_core'
+
+run: build ## a desktop session on this machine; prints its URL (ARGS="--size 1920x1080 ...")
+	@.venv/bin/heliograph desktop $(ARGS)
+
+test: build test-c asan ## all tests
+	@echo '==> Tests'
+	@$(PY) -m pytest $(PYTEST_ARGS)
+
+test-c: build build/dev/build.ninja ## the C tests
+	@echo '==> C tests'
+	@$(MESON) test -C build/dev --print-errorlogs --no-suite fuzz
+
+test-quick: test-c ## what takes less than two minutes: no browser, nothing slow
+	@echo '==> Tests without a browser'
+	@$(PY) -m pytest -m 'not e2e and not slow' $(PYTEST_ARGS)
+
+test-e2e: build ## the browser tests alone
+	@$(PY) -m pytest -m e2e $(PYTEST_ARGS)
+
+asan: setup build/asan/build.ninja ## C tests with the address and undefined-behaviour sanitizers
+	@echo '==> C tests with AddressSanitizer and UBSan'
+	@ASAN_OPTIONS=abort_on_error=1:detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+		$(MESON) test -C build/asan --print-errorlogs --timeout-multiplier 4
+
+tsan: setup build/tsan/build.ninja ## C tests with the thread sanitizer
+	@echo '==> C tests with ThreadSanitizer'
+	@TSAN_OPTIONS=halt_on_error=1 $(MESON) test -C build/tsan --print-errorlogs --timeout-multiplier 4 --no-suite fuzz
+
+fuzz: setup build/fuzz/build.ninja ## fuzz what reads guests' bytes, FUZZ_SECONDS=60 a target
+	@$(MESON) compile -C build/fuzz
+	@for target in $$(find build/fuzz/tests -maxdepth 3 -type f -name 'fuzz_*' -perm -u+x); do \
+		name=$$(basename $$target); echo "==> $$name, $(FUZZ_SECONDS) s"; \
+		mkdir -p build/fuzz/found/$$name; corpus=tests/fuzz/corpus/$${name#fuzz_}; \
+		$$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=build/fuzz/found/$$name- \
+			build/fuzz/found/$$name $$( [ -d $$corpus ] && echo $$corpus ) || exit 1; \
+	done
+
+bench: build ## measure latency, rates and cost; writes build/bench
+	@$(PY) -m bench $(ARGS)
+
+gpu-check: build ## convert and handoff on this machine's GPU, with times by stage
+	@$(PY) -m bench.gpu_check $(ARGS)
+
+soak: build ## a session for SOAK_SECONDS=3600, watching memory, files and processes
+	@$(PY) -m bench.soak --seconds $(SOAK_SECONDS) $(ARGS)
+
+lint: setup ## ruff, mypy, clang-format
+	@$(RUFF) check . && $(RUFF) format --check . && .venv/bin/mypy streamer guest_agent render_core tests bench
+	@if command -v $(CLANG_FORMAT) >/dev/null; then $(CLANG_FORMAT) --dry-run -Werror $(C_FILES); fi
+
+format: setup ## ruff format, clang-format
+	@$(RUFF) check --fix . ; $(RUFF) format .
+	@$(CLANG_FORMAT) -i $(C_FILES)
+
+clean: ## remove build folders; .venv and the private Mesa stay
+	@find build -mindepth 1 -maxdepth 1 ! -name mesa -exec rm -rf {} + 2>/dev/null || true
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache
+
+build/dev/build.ninja: | setup
+	@$(MESON) setup build/dev -Dtests=true >build/dev.log || { tail -n 30 build/dev.log; exit 1; }
+
+build/asan/build.ninja: | setup
+	@CC=$(CLANG) $(MESON) setup build/asan -Dtests=true -Db_sanitize=address,undefined -Db_lundef=false \
+		>build/asan.log || { tail -n 30 build/asan.log; exit 1; }
+
+build/tsan/build.ninja: | setup
+	@CC=$(CLANG) $(MESON) setup build/tsan -Dtests=true -Db_sanitize=thread -Db_lundef=false \
+		>build/tsan.log || { tail -n 30 build/tsan.log; exit 1; }
+
+build/fuzz/build.ninja: | setup
+	@CC=$(CLANG) $(MESON) setup build/fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false \
+		>build/fuzz.log || { tail -n 30 build/fuzz.log; exit 1; }
