@@ -114,6 +114,6 @@ class AvEncoder:
 def _reason(error: Exception) -> str:
     """Return FFmpeg's own words, which tell more than its error code, where it logged some."""
     if isinstance(error, FFmpegError):
-        logged = error.log[2].strip() if error.log else ""
+        logged = str(error.log[-1]).strip() if error.log else ""
         return logged or error.strerror or str(error)
     return str(error)

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One viewer's WebRTC connection: answers an offer, sends the video, carries the two data channels."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ParamSpec, Protocol
+
+from aiortc import (
+    RTCBundlePolicy,
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCRtpSender,
+    RTCSessionDescription,
+)
+from aiortc.exceptions import InvalidStateError, OperationError
+
+from streamer.rtc import overrides
+from streamer.rtc.ice import GatheringError, StreamConnection
+from streamer.rtc.send_history import TransportStatistics
+from streamer.rtc.signaling import Offer, SignalError, TrickledCandidate
+from streamer.rtc.track import SentFrame, ViewerTrack
+from streamer.rtc.transport import StreamDtlsTransport
+
+_log = logging.getLogger(__name__)
+_P = ParamSpec("_P")
+
+# What may wait on the reliable channel before a viewer is given up: several clipboards.
+MAX_CONTROL_BYTES = 8_000_000
+# On the lossy one, what does not fit is not worth sending.
+MAX_MOTION_BYTES = 64_000
+
+
+@dataclass(frozen=True, slots=True)
+class RtcSettings:
+    """Where media may go: addresses of this machine (no wildcards), UDP ports, STUN and TURN servers."""
+
+    hosts: tuple[str, ...] = ("127.0.0.1",)
+    ports: range | None = None
+    ice_servers: tuple[RTCIceServer, ...] = ()
+
+
+class PeerListener(Protocol):
+    """Hears of what happens on a peer; called on the event loop, and must not raise."""
+
+    def handle_connected(self) -> None:
+        """Media flows now."""
+
+    def handle_channel_open(self, label: str) -> None:
+        """A data channel, "control" or "motion", can be sent on."""
+
+    def handle_message(self, label: str, message: str | bytes) -> None:
+        """A message came on a data channel."""
+
+    def handle_keyframe_wanted(self) -> None:
+        """The viewer cannot show anything without a keyframe."""
+
+    def handle_sent(self, sent: SentFrame) -> None:
+        """A frame has gone out."""
+
+    def handle_lost(self, reason: str) -> None:
+        """The connection is gone, and stays so. Told once."""
+
+
+class Peer:
+    """Serves one offer; another offer takes another Peer. Event loop only. End it with close()."""
+
+    def __init__(self, settings: RtcSettings, listener: PeerListener) -> None:
+        overrides.install()
+        self._settings = settings
+        self._listener = listener
+        self._is_closed = False
+        self._is_lost = False
+        self._channels: dict[str, RTCDataChannel] = {}
+        self._connection = RTCPeerConnection(
+            # One transport from the start: nothing is gathered that is not used.
+            RTCConfiguration(iceServers=list(settings.ice_servers), bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+        )
+        self.track = ViewerTrack(listener.handle_keyframe_wanted, listener.handle_sent)
+        self._connection.on("connectionstatechange", self._guard(self._handle_state))
+        self._connection.on("datachannel", self._guard(self._handle_channel))
+
+    @property
+    def state(self) -> str:
+        """WebRTC's connection state."""
+        return str(self._connection.connectionState)
+
+    @property
+    def statistics(self) -> TransportStatistics:
+        """What the viewer's feedback says."""
+        transport = self._transport
+        return transport.history.statistics if transport is not None else TransportStatistics()
+
+    @property
+    def _transport(self) -> StreamDtlsTransport | None:
+        for sender in self._connection.getSenders():
+            if isinstance(sender.transport, StreamDtlsTransport):
+                return sender.transport
+        return None
+
+    async def answer(self, offer: Offer) -> str:
+        """Take the offer, gather candidates, return the answer's SDP with them. Media flows once both have connected.
+
+        Raises:
+            SignalError: the offer cannot be served.
+            GatheringError: no address or port is free.
+        """
+        connection = self._connection
+        transceiver = connection.addTransceiver(self.track, direction="sendonly")
+        transceiver.setCodecPreferences(
+            [codec for codec in RTCRtpSender.getCapabilities("video").codecs if codec.name.upper() in ("H264", "RTX")]
+        )
+        try:
+            await connection.setRemoteDescription(RTCSessionDescription(sdp=offer.sdp, type="offer"))
+            self._bind()
+            await connection.setLocalDescription(await connection.createAnswer())
+        except GatheringError:
+            raise
+        except (ValueError, AssertionError, InvalidStateError, OperationError, KeyError, IndexError) as error:
+            raise SignalError(f"offer.sdp: cannot be answered ({str(error)[:200]})") from error
+        return str(connection.localDescription.sdp)
+
+    def _bind(self) -> None:
+        transport = self._transport
+        if transport is None:
+            raise RuntimeError("aiortc did not take our DTLS transport")
+        ice = transport.transport._connection
+        if not isinstance(ice, StreamConnection):
+            raise RuntimeError("aiortc did not take our ICE connection")
+        ice.hosts = self._settings.hosts
+        ice.ports = self._settings.ports
+        self.track.unsent_bytes = lambda: transport.unsent_bytes
+
+    async def add_candidate(self, trickled: TrickledCandidate) -> None:
+        """Add a candidate of the viewer's.
+
+        Raises:
+            SignalError: it comes too late, or names no section.
+        """
+        if self._is_closed or (trickled.candidate is None and not trickled.is_end):
+            return
+        try:
+            await self._connection.addIceCandidate(trickled.candidate)
+        except ValueError as error:
+            raise SignalError(f"candidate.candidate: {error}") from error
+
+    def send_control(self, message: str) -> bool:
+        """Queue a message on the reliable channel; False when there is none. A viewer that does not read is lost."""
+        channel = self._channels.get("control")
+        if channel is None or channel.readyState != "open":
+            return False
+        if channel.bufferedAmount > MAX_CONTROL_BYTES:
+            self._lose("it does not read its control channel")
+            return False
+        return self._send(channel, message)
+
+    def send_motion(self, message: str) -> bool:
+        """Send a message on the lossy channel; False when it was dropped."""
+        channel = self._channels.get("motion")
+        if channel is None or channel.readyState != "open" or channel.bufferedAmount > MAX_MOTION_BYTES:
+            return False
+        return self._send(channel, message)
+
+    def _send(self, channel: RTCDataChannel, message: str) -> bool:
+        try:
+            channel.send(message)
+        except (InvalidStateError, ValueError, ConnectionError) as error:
+            _log.debug("a message on %s was not sent: %s", channel.label, error)
+            return False
+        return True
+
+    async def close(self) -> None:
+        """End the connection. May be called twice."""
+        self._is_closed = True
+        self._is_lost = True
+        self.track.stop()
+        await self._connection.close()
+
+    def _handle_state(self) -> None:
+        match self._connection.connectionState:
+            case "connected":
+                self._listener.handle_connected()
+            case "failed" | "closed":
+                self._lose(f"the connection has {self._connection.connectionState}")
+
+    def _lose(self, reason: str) -> None:
+        if not self._is_lost:
+            self._is_lost = True
+            self._listener.handle_lost(reason)
+
+    def _handle_channel(self, channel: RTCDataChannel) -> None:
+        label = channel.label
+        if label not in ("control", "motion") or label in self._channels:
+            _log.warning("refused a data channel: %.32a", label)
+            channel.close()
+            return
+        self._channels[label] = channel
+        channel.on("message", self._guard(lambda message: self._listener.handle_message(label, message)))
+        # The viewer opened it, so it is open here already.
+        self._listener.handle_channel_open(label)
+
+    def _guard(self, handler: Callable[_P, None]) -> Callable[_P, None]:
+        """Keep an exception of ours out of aiortc's tasks, where it would end the connection."""
+
+        def guarded(*args: _P.args, **options: _P.kwargs) -> None:
+            if self._is_closed:
+                return
+            try:
+                handler(*args, **options)
+            except Exception:
+                _log.exception("a peer's event was not handled")
+
+        return guarded

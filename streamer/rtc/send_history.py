@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was sent on one transport, and what its receiver's feedback says about it. No I/O, no clock of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streamer.rtc.twcc import TransportFeedback
+
+# A second of 60 Mb/s.
+HISTORY_PACKETS = 8192
+_SMOOTHING = 0.1
+_MAX_GRADIENT_US = 1_000_000
+
+
+@dataclass(slots=True)
+class TransportStatistics:
+    """Sums since the transport began, and smoothed values of late."""
+
+    packets_sent: int = 0
+    bytes_sent: int = 0
+    packets_acked: int = 0
+    packets_lost: int = 0
+    feedbacks: int = 0
+    malformed_feedbacks: int = 0
+    loss_fraction: float = 0.0
+    # How much longer packets take than those before them: positive while a queue grows.
+    delay_gradient_us: float = 0.0
+    delivered_bps: float = 0.0
+
+
+class SendHistory:
+    """Numbers packets, remembers when each was sent, and turns feedback into statistics. Event loop only."""
+
+    __slots__ = ("_last", "_next", "_sent", "statistics")
+
+    def __init__(self) -> None:
+        self._next = 0
+        # By sequence number: bytes, time sent in µs.
+        self._sent: dict[int, tuple[int, int]] = {}
+        self._last: tuple[int, int] | None = None
+        self.statistics = TransportStatistics()
+
+    def next_sequence(self) -> int:
+        """Return the transport-wide number for the next packet."""
+        sequence = self._next
+        self._next = (sequence + 1) & 0xFFFF
+        return sequence
+
+    def sent(self, sequence: int, size_bytes: int, sent_ns: int) -> None:
+        """Note that a packet has left."""
+        self._sent.pop((sequence - HISTORY_PACKETS) & 0xFFFF, None)
+        self._sent[sequence] = (size_bytes, sent_ns // 1000)
+        self.statistics.packets_sent += 1
+        self.statistics.bytes_sent += size_bytes
+
+    def apply(self, feedback: TransportFeedback) -> None:
+        """Take a report in. Packets that we do not remember are passed over."""
+        statistics = self.statistics
+        statistics.feedbacks += 1
+        acked = lost = acked_bytes = 0
+        first_us = last_us = 0
+        for offset, arrival_us in enumerate(feedback.arrivals_us):
+            packet = self._sent.pop((feedback.base_sequence + offset) & 0xFFFF, None)
+            if packet is None:
+                continue
+            if arrival_us is None:
+                lost += 1
+                continue
+            size_bytes, sent_us = packet
+            if self._last is not None:
+                gradient = (arrival_us - self._last[1]) - (sent_us - self._last[0])
+                if abs(gradient) < _MAX_GRADIENT_US:
+                    statistics.delay_gradient_us += _SMOOTHING * (gradient - statistics.delay_gradient_us)
+            self._last = (sent_us, arrival_us)
+            first_us = first_us or arrival_us
+            last_us = arrival_us
+            acked += 1
+            acked_bytes += size_bytes
+        statistics.packets_acked += acked
+        statistics.packets_lost += lost
+        if acked + lost:
+            statistics.loss_fraction += _SMOOTHING * (lost / (acked + lost) - statistics.loss_fraction)
+        if acked > 1 and last_us > first_us:
+            rate = acked_bytes * 8e6 / (last_us - first_us)
+            statistics.delivered_bps += _SMOOTHING * (rate - statistics.delivered_bps)

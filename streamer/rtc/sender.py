@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""aiortc's RTP sender for a ViewerTrack: keyframe requests reach the encoder, sent frames are reported."""
+
+from __future__ import annotations
+
+import time
+
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters, RTCRtpSendParameters
+from aiortc.rtcrtpsender import RTCEncodedFrame, RTCRtpSender
+
+from streamer.rtc.extensions import StreamExtensionsMap
+from streamer.rtc.track import ViewerTrack
+from streamer.rtc.transport import StreamDtlsTransport
+
+
+class StreamSender(RTCRtpSender):
+    """Behaves as the stock sender for any other track."""
+
+    async def send(self, parameters: RTCRtpSendParameters) -> None:
+        extensions = self._RTCRtpSender__rtp_header_extensions_map  # type: ignore[attr-defined]
+        transport = self.transport
+        if isinstance(extensions, StreamExtensionsMap) and isinstance(transport, StreamDtlsTransport):
+            extensions.next_sequence = transport.next_sequence
+        await super().send(parameters)
+
+    def _send_keyframe(self) -> None:
+        track = self.track
+        if isinstance(track, ViewerTrack):
+            track.request_keyframe()
+        else:
+            super()._send_keyframe()
+
+    async def _next_encoded_frame(self, codec: RTCRtpCodecParameters) -> RTCEncodedFrame | None:
+        # The stock loop asks for the next frame when the last packet of the one before has gone.
+        track = self.track
+        if isinstance(track, ViewerTrack):
+            track.mark_sent(self._RTCRtpSender__rtp_timestamp, time.monotonic_ns())  # type: ignore[attr-defined]
+        return await super()._next_encoded_frame(codec)
