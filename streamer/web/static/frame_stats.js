@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What became of each frame: the server's trace, joined by RTP timestamp with what the browser says of it. */
+
+const KEPT = 600;
+const REPORT_MS = 250;
+
+/** Stages in the order of a frame's way, in milliseconds. */
+export const STAGES = ["convert", "handoff", "queue", "encode", "send", "network", "decode", "display", "total"];
+
+export class FrameStats {
+  #clock;
+  #send;
+  #traces = new Map(); // rtp → trace
+  #shown = new Map(); // rtp → {receiveMs, presentMs, decodeMs}
+  #joined = [];
+  #times = []; // when distinct pictures were presented
+  #distinct = 0;
+  #lastRtp = null;
+  #reportedMs = 0;
+  #bitrateBps = 0;
+  #video = null;
+  #handle = 0;
+
+  constructor(clock, send) {
+    this.#clock = clock;
+    this.#send = send;
+  }
+
+  /** Watches a video element for as long as the page lives. */
+  watch(video) {
+    if (!video.requestVideoFrameCallback) return;
+    this.#video = video;
+    const next = (now, metadata) => {
+      this.#present(now, metadata);
+      this.#handle = video.requestVideoFrameCallback(next);
+    };
+    this.#handle = video.requestVideoFrameCallback(next);
+  }
+
+  reset() {
+    this.#traces.clear();
+    this.#shown.clear();
+    this.#joined = [];
+    this.#lastRtp = null;
+  }
+
+  /** A `frames` message. */
+  addTraces({ frames, bitrate_bps }) {
+    if (Number.isFinite(bitrate_bps)) this.#bitrateBps = bitrate_bps;
+    if (!Array.isArray(frames)) return;
+    for (const [rtp, keyframe, bytes, flush, gpuDone, handoff, encodeBegin, encodeEnd, sent] of frames) {
+      this.#keep(this.#traces, rtp, { keyframe, bytes, flush, gpuDone, handoff, encodeBegin, encodeEnd, sent });
+      this.#join(rtp);
+    }
+  }
+
+  #present(now, metadata) {
+    const rtp = metadata.rtpTimestamp;
+    if (rtp === undefined || rtp === this.#lastRtp) return;
+    this.#lastRtp = rtp;
+    this.#distinct += 1;
+    this.#times.push(now);
+    while (this.#times.length && this.#times[0] < now - 2000) this.#times.shift();
+    const shown = {
+      receiveMs: metadata.receiveTime ?? NaN,
+      presentMs: metadata.expectedDisplayTime ?? now,
+      decodeMs: (metadata.processingDuration ?? NaN) * 1000,
+    };
+    this.#keep(this.#shown, rtp, shown);
+    this.#join(rtp);
+    if (now - this.#reportedMs >= REPORT_MS && Number.isFinite(shown.receiveMs)) {
+      this.#reportedMs = now;
+      this.#send({ type: "presented", rtp, receive_ms: shown.receiveMs, present_ms: shown.presentMs });
+    }
+  }
+
+  #join(rtp) {
+    const trace = this.#traces.get(rtp);
+    const shown = this.#shown.get(rtp);
+    if (!trace || !shown || this.#clock.offsetMs === null) return;
+    this.#shown.delete(rtp);
+    const sentMs = this.#clock.toLocalMs(trace.sent);
+    const decode = Number.isFinite(shown.decodeMs) ? shown.decodeMs : 0;
+    this.#joined.push({
+      rtp,
+      keyframe: Boolean(trace.keyframe),
+      bytes: trace.bytes,
+      flushMs: this.#clock.toLocalMs(trace.flush),
+      presentMs: shown.presentMs,
+      convert: (trace.gpuDone - trace.flush) / 1e6,
+      handoff: (trace.handoff - trace.gpuDone) / 1e6,
+      queue: (trace.encodeBegin - trace.handoff) / 1e6,
+      encode: (trace.encodeEnd - trace.encodeBegin) / 1e6,
+      send: (trace.sent - trace.encodeEnd) / 1e6,
+      network: shown.receiveMs - sentMs,
+      decode,
+      display: shown.presentMs - shown.receiveMs - decode,
+      total: shown.presentMs - this.#clock.toLocalMs(trace.flush),
+    });
+    if (this.#joined.length > KEPT) this.#joined.shift();
+  }
+
+  #keep(map, rtp, value) {
+    map.delete(rtp);
+    map.set(rtp, value);
+    if (map.size > KEPT) map.delete(map.keys().next().value);
+  }
+
+  get bitrateBps() { return this.#bitrateBps; }
+  /** How many different pictures have been presented since the page was opened. */
+  get distinct() { return this.#distinct; }
+  /** The frames of which everything is known, oldest first. */
+  get frames() { return this.#joined.slice(); }
+
+  /** Different pictures presented in the last second. */
+  get fps() {
+    const now = performance.now();
+    return this.#times.filter((time) => time > now - 1000).length;
+  }
+
+  /** Returns {stage: {p50, p95}} in ms over the frames of the last `spanMs`, null where nothing is known. */
+  latency(spanMs = 5000) {
+    const since = performance.now() - spanMs;
+    const frames = this.#joined.filter(({ presentMs }) => presentMs > since);
+    return Object.fromEntries(STAGES.map((stage) => {
+      const values = frames.map((frame) => frame[stage]).filter(Number.isFinite).sort((a, b) => a - b);
+      return [stage, { p50: quantile(values, 0.5), p95: quantile(values, 0.95) }];
+    }));
+  }
+}
+
+function quantile(sorted, share) {
+  if (!sorted.length) return null;
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
+}

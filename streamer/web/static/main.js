@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Wires the client's parts together. */
+
+import { Clipboard } from "./clipboard.js";
+import { Clock } from "./clock.js";
+import { Connection } from "./connection.js";
+import { Cursor } from "./cursor.js";
+import { FrameStats } from "./frame_stats.js";
+import { Fullscreen } from "./fullscreen.js";
+import { Keyboard } from "./input/keyboard.js";
+import { Pointer } from "./input/pointer.js";
+import { Menu } from "./menu.js";
+import { Notices, Panel } from "./notices.js";
+import { Overlay } from "./overlay.js";
+import { Resizer } from "./resize.js";
+import { Screen } from "./screen.js";
+import { ShareDialog } from "./share.js";
+
+const FAST_PINGS = 6;
+const FAST_PING_MS = 150;
+const PING_MS = 2000;
+
+const element = (id) => document.getElementById(id);
+const stage = element("stage");
+const connection = new Connection();
+const send = (message) => connection.send(message);
+const notices = new Notices(element("notices"));
+const screen = new Screen(stage, element("frame"), element("screen"));
+const cursor = new Cursor(stage, screen);
+const clock = new Clock();
+const frameStats = new FrameStats(clock, send);
+const clipboard = new Clipboard(send, notices);
+const resizer = new Resizer(stage, send);
+let isTouch = matchMedia("(pointer: coarse)").matches;
+let isPictured = false;
+let pings = 0;
+let pingTimer = 0;
+let latestState = { state: "new", text: "" };
+
+const keyboard = new Keyboard(element("keys"), send, {
+  onShortcut: handleShortcut,
+  onPaste: (text) => clipboard.offer(text),
+  onGesture: () => clipboard.gesture(),
+  onReleased: () => pointer.forget(),
+});
+const pointer = new Pointer(stage, screen, connection, {
+  onPress: (event) => {
+    isTouch = event.pointerType === "touch";
+    keyboard.placeAt(event.clientX, event.clientY);
+    keyboard.focus({ touch: isTouch });
+    clipboard.gesture();
+  },
+});
+const overlay = new Overlay(element("overlay"), { stats, report: () => connection.getStats() });
+const panel = new Panel(element("panel"), () => {
+  element("screen").play().catch(() => {});
+  if (connection.state !== "connected") connection.restart();
+  else panel.hide();
+});
+const share = new ShareDialog(element("share"), notices, () => keyboard.focus({ touch: isTouch }));
+const fullscreen = new Fullscreen(notices, (isOn) => menu.press("fullscreen", isOn));
+const menu = new Menu(element("handle"), element("menu"), {
+  fullscreen: () => fullscreen.toggle(),
+  "pointer-lock": lockPointer,
+  paste: () => clipboard.read(),
+  keyboard: () => keyboard.focus({ touch: true, show: true }),
+  share: () => share.open(),
+  statistics: toggleStatistics,
+}, () => keyboard.focus({ touch: isTouch }));
+
+function handleShortcut(code) {
+  if (code === "KeyS") toggleStatistics();
+  else if (code === "KeyM") menu.toggle();
+  else if (code === "KeyF") fullscreen.toggle();
+  else if (code === "KeyP") lockPointer();
+  else return false;
+  return true;
+}
+
+function toggleStatistics() {
+  overlay.toggle();
+  menu.press("statistics", overlay.isShown);
+}
+
+async function lockPointer() {
+  if (pointer.isLocked) return document.exitPointerLock();
+  try {
+    await pointer.lock();
+    notices.show("The mouse is the session's. Escape gives it back.");
+  } catch {
+    notices.show("The browser does not allow locking the mouse now.", "warning");
+  }
+}
+
+function ping() {
+  send({ type: "ping", t: performance.now() });
+  pings += 1;
+  pingTimer = setTimeout(ping, pings < FAST_PINGS ? FAST_PING_MS : PING_MS);
+}
+
+const handlers = {
+  screen: ({ width, height, coded_width: codedWidth, coded_height: codedHeight, resizable }) => {
+    screen.setSize(width, height, codedWidth, codedHeight);
+    resizer.allowed = Boolean(resizable) && connection.role === "control";
+  },
+  cursor: (message) => cursor.set(message),
+  clipboard: (message) => clipboard.receive(message),
+  pong: ({ t, server_ns: serverNs }) => clock.add(t, serverNs, performance.now()),
+  owner: ({ viewer }) => { if (viewer === connection.viewer) resizer.repeat(); },
+  status: ({ level, message }) => notices.show(message, level),
+  error: ({ message }) => {
+    console.warn("session:", message);
+    notices.show(message, "warning");
+  },
+  frames: (message) => frameStats.addTraces(message),
+};
+
+connection.addEventListener("message", ({ detail }) => {
+  if (Object.hasOwn(handlers, detail?.type)) handlers[detail.type](detail);
+});
+
+connection.addEventListener("track", ({ detail }) => {
+  isPictured = false;
+  screen.setTrack(detail.track);
+});
+
+connection.addEventListener("open", ({ detail }) => {
+  const isControl = detail.role === "control";
+  clock.reset();
+  frameStats.reset();
+  clipboard.reset();
+  pointer.reset();
+  keyboard.reset();
+  pointer.enabled = isControl;
+  keyboard.enabled = isControl;
+  clipboard.enabled = isControl;
+  resizer.repeat();
+  for (const action of ["share", "paste", "pointer-lock"]) menu.allow(action, isControl);
+  if (!isControl) notices.show("You are watching. Your keys and mouse stay here.");
+  pings = 0;
+  clearTimeout(pingTimer);
+  ping();
+});
+
+connection.addEventListener("closed", () => {
+  clearTimeout(pingTimer);
+  pointer.enabled = false;
+  keyboard.enabled = false;
+  clipboard.enabled = false;
+  resizer.allowed = false;
+  cursor.reset();
+  if (document.pointerLockElement) document.exitPointerLock();
+});
+
+connection.addEventListener("state", ({ detail }) => {
+  latestState = detail;
+  document.body.classList.toggle("waiting", detail.state !== "connected");
+  if (detail.state === "connecting") panel.show(isPictured ? "Reconnecting…" : "Connecting…", { delayMs: isPictured ? 500 : 0 });
+  if (detail.state === "connected" && !isPictured) panel.show("Connected", { text: "Waiting for the first picture…", delayMs: 300 });
+  if (detail.state === "waiting") panel.show("Reconnecting…", { text: detail.text, delayMs: 500, button: "Try now" });
+  if (detail.state === "ended") panel.show("The session has ended", { text: detail.text, kind: "final" });
+});
+
+// "playing" comes when frames flow again, also for a track that takes another's place.
+for (const name of ["playing", "resize"]) {
+  element("screen").addEventListener(name, () => {
+    if (connection.state !== "connected" || !element("screen").videoWidth) return;
+    isPictured = true;
+    panel.hide();
+  });
+}
+element("screen").addEventListener("contextmenu", (event) => event.preventDefault());
+screen.addEventListener("blocked", () => panel.show("Ready", {
+  text: "The browser waits for you to start the picture.", kind: "final", button: "Start",
+}));
+addEventListener("pagehide", () => connection.leave());
+addEventListener("pageshow", ({ persisted }) => { if (persisted) connection.restart(); });
+addEventListener("online", () => { if (connection.state === "waiting") connection.restart(); });
+addEventListener("focus", () => { if (!menu.isOpen && !element("share").open) keyboard.focus({ touch: isTouch }); });
+
+function stats() {
+  return {
+    state: latestState.state,
+    text: latestState.text,
+    role: connection.role,
+    viewer: connection.viewer,
+    width: screen.width,
+    height: screen.height,
+    fps: frameStats.fps,
+    distinctFrames: frameStats.distinct,
+    bitrateBps: frameStats.bitrateBps,
+    roundTripMs: clock.roundTripMs,
+    clockOffsetMs: clock.offsetMs,
+    latency: frameStats.latency(),
+  };
+}
+
+/** For tests and measurements; reads only. `frames()` gives each frame's stages. */
+Object.defineProperty(window, "heliograph", {
+  value: Object.freeze({ stats, frames: () => frameStats.frames }),
+});
+
+menu.allow("fullscreen", Fullscreen.isSupported);
+menu.allow("pointer-lock", Boolean(stage.requestPointerLock));
+menu.allow("keyboard", isTouch || navigator.maxTouchPoints > 0);
+frameStats.watch(element("screen"));
+if (!window.isSecureContext) {
+  notices.show(
+    "Plain HTTP: the browser withholds its clipboard and the keyboard lock from this page. Use HTTPS, or localhost.", "warning");
+}
+fetch("/api/session").then((response) => response.json()).then(({ name }) => { document.title = name; }).catch(() => {});
+connection.start();

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The statistics in the corner. Nothing is computed while it is hidden. */
+
+import { STAGES } from "./frame_stats.js";
+
+const TICK_MS = 500;
+
+export class Overlay {
+  #element;
+  #source;
+  #timer = 0;
+  #rows = new Map();
+  #last = null;
+
+  /** @param {{stats: () => object, report: () => Promise<RTCStatsReport | undefined>}} source */
+  constructor(element, source) {
+    this.#element = element;
+    this.#source = source;
+    const list = element.appendChild(document.createElement("dl"));
+    for (const name of ["picture", "frames", "bit rate", "round trip", "lost", "frozen", "", ...STAGES]) {
+      if (!name) {
+        list.append(document.createElement("hr"), document.createElement("hr"));
+        continue;
+      }
+      const term = list.appendChild(document.createElement("dt"));
+      term.textContent = name;
+      this.#rows.set(name, list.appendChild(document.createElement("dd")));
+    }
+  }
+
+  get isShown() { return !this.#element.hidden; }
+
+  toggle() {
+    this.#element.hidden = !this.#element.hidden;
+    clearInterval(this.#timer);
+    this.#last = null;
+    if (this.isShown) {
+      this.#timer = setInterval(() => this.#update(), TICK_MS);
+      this.#update();
+    }
+  }
+
+  async #update() {
+    const stats = this.#source.stats();
+    const inbound = findInbound(await this.#source.report());
+    const last = this.#last;
+    this.#last = inbound && { ...inbound };
+    let bitrate = stats.bitrateBps;
+    if (inbound && last && inbound.id === last.id && inbound.timestamp > last.timestamp) {
+      bitrate = ((inbound.bytesReceived - last.bytesReceived) * 8000) / (inbound.timestamp - last.timestamp);
+    }
+    this.#set("picture", `${stats.width}×${stats.height}`);
+    this.#set("frames", `${stats.fps} /s`);
+    this.#set("bit rate", bitrate >= 1e6 ? `${(bitrate / 1e6).toFixed(1)} Mb/s` : `${Math.round(bitrate / 1e3)} kb/s`);
+    this.#set("round trip", milliseconds(stats.roundTripMs));
+    this.#set("lost", inbound ? `${inbound.packetsLost ?? 0} packets` : "–");
+    this.#set("frozen", inbound ? `${inbound.freezeCount ?? 0} times` : "–");
+    for (const stage of STAGES) {
+      const { p50, p95 } = stats.latency[stage];
+      this.#set(stage, `${milliseconds(p50)}  p95 ${milliseconds(p95)}`);
+    }
+  }
+
+  #set(name, text) { this.#rows.get(name).textContent = text; }
+}
+
+function findInbound(report) {
+  if (!report) return null;
+  for (const entry of report.values()) {
+    if (entry.type === "inbound-rtp" && entry.kind === "video") return entry;
+  }
+  return null;
+}
+
+function milliseconds(value) {
+  return value === null || !Number.isFinite(value) ? "    –   " : `${value.toFixed(1).padStart(5)} ms`;
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Asks for a guest's screen of the window's size, in device pixels, once the window has come to rest. */
+
+const REST_MS = 150;
+
+export class Resizer {
+  #send;
+  #wanted = null;
+  #sent = "";
+  #timer = 0;
+  #isAllowed = false;
+
+  /** @param {(message: object) => boolean} send */
+  constructor(stage, send) {
+    this.#send = send;
+    const observer = new ResizeObserver(([entry]) => {
+      const box = entry.devicePixelContentBoxSize?.[0];
+      this.#wanted = box
+        ? { width: box.inlineSize, height: box.blockSize }
+        : {
+          width: Math.round(entry.contentRect.width * devicePixelRatio),
+          height: Math.round(entry.contentRect.height * devicePixelRatio),
+        };
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => this.#flush(), REST_MS);
+    });
+    try {
+      observer.observe(stage, { box: "device-pixel-content-box" });
+    } catch {
+      observer.observe(stage);
+    }
+  }
+
+  /** Whether the session follows this viewer; false in view-only and fixed-size sessions. */
+  set allowed(value) {
+    this.#isAllowed = value;
+    this.#flush();
+  }
+
+  /** A new connection, or the size has become ours to choose: say it again. */
+  repeat() {
+    this.#sent = "";
+    this.#flush();
+  }
+
+  #flush() {
+    if (!this.#isAllowed || !this.#wanted || document.visibilityState !== "visible") return;
+    const { width, height } = this.#wanted;
+    const key = `${width}x${height}`;
+    if (key === this.#sent || width < 1 || height < 1) return;
+    if (this.#send({ type: "resize", width, height })) this.#sent = key;
+  }
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Where the guest's picture is on the page: fits it in, crops what the codec padded, and maps points back. */
+
+/** Geometry without the page, in CSS pixels; exported for tests. */
+export function fit(stageWidth, stageHeight, width, height, dpr) {
+  let scale = Math.min(stageWidth / width, stageHeight / height);
+  // One guest pixel on one device pixel is sharp: take it when it fits within a pixel of rounding.
+  const exact = 1 / dpr;
+  if (Math.abs(scale - exact) * Math.max(width, height) <= 1.5) scale = exact;
+  const snap = (value) => Math.round(value * dpr) / dpr;
+  return {
+    scale,
+    left: Math.max(0, snap((stageWidth - width * scale) / 2)),
+    top: Math.max(0, snap((stageHeight - height * scale) / 2)),
+    width: width * scale,
+    height: height * scale,
+  };
+}
+
+export class Screen extends EventTarget {
+  #stage;
+  #frame;
+  #video;
+  #size = { width: 1280, height: 720, codedWidth: 1280, codedHeight: 720 };
+  #isKnown = false;
+
+  constructor(stage, frame, video) {
+    super();
+    this.#stage = stage;
+    this.#frame = frame;
+    this.#video = video;
+    new ResizeObserver(() => this.layout()).observe(stage);
+    // A page zoom or another monitor changes the ratio without changing the stage in every case.
+    const watchRatio = () => {
+      matchMedia(`(resolution: ${devicePixelRatio}dppx)`).addEventListener("change", () => {
+        this.layout();
+        watchRatio();
+      }, { once: true });
+    };
+    watchRatio();
+    this.layout();
+  }
+
+  get width() { return this.#size.width; }
+  get height() { return this.#size.height; }
+  /** CSS pixels of one guest pixel. */
+  get scale() { return this.#frame.getBoundingClientRect().width / this.#size.width; }
+  get video() { return this.#video; }
+
+  /** Sets the guest's true size and the coded size of the stream. */
+  setSize(width, height, codedWidth, codedHeight) {
+    const sizes = [width, height, codedWidth, codedHeight];
+    if (!sizes.every((value) => Number.isInteger(value) && value > 0 && value <= 16384)) return;
+    this.#size = { width, height, codedWidth: Math.max(width, codedWidth), codedHeight: Math.max(height, codedHeight) };
+    this.#isKnown = true;
+    this.layout();
+  }
+
+  setTrack(track) {
+    this.#video.srcObject = new MediaStream([track]);
+    this.#video.play().catch((error) => {
+      if (error.name === "NotAllowedError") this.dispatchEvent(new Event("blocked"));
+    });
+  }
+
+  layout() {
+    const { width, height, codedWidth, codedHeight } = this.#size;
+    const box = fit(this.#stage.clientWidth, this.#stage.clientHeight, width, height, devicePixelRatio);
+    Object.assign(this.#frame.style, {
+      left: `${box.left}px`, top: `${box.top}px`, width: `${box.width}px`, height: `${box.height}px`,
+    });
+    Object.assign(this.#video.style, {
+      width: `${codedWidth * box.scale}px`, height: `${codedHeight * box.scale}px`,
+    });
+    this.#frame.style.visibility = this.#isKnown ? "visible" : "hidden";
+    this.dispatchEvent(new Event("layout"));
+  }
+
+  /** Returns the guest's pixel below a point of the page, clamped to the screen. */
+  toGuest(clientX, clientY) {
+    const box = this.#frame.getBoundingClientRect();
+    const { width, height } = this.#size;
+    // A hair more than the exact value, so that 0.1 * 10 is not below 1.
+    const pixel = (offset, length, count) =>
+      Math.min(count - 1, Math.max(0, Math.floor((offset / length) * count + 1e-6)));
+    return { x: pixel(clientX - box.left, box.width, width), y: pixel(clientY - box.top, box.height, height) };
+  }
+}
