@@ -273,7 +273,10 @@ find_python() {
 
 python_packages() {
 	local python key stamp=$build/setup-python.stamp requires
-	if ! "$venv/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+	# A venv and build folders know where they are: a tree that was moved gets new ones.
+	if ! grep -qs "$venv\b" "$venv/bin/activate" ||
+		! "$venv/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+		rm -rf "$build"/cp3* "$build"/{dev,asan,tsan,fuzz}
 		python=$(find_python) || fail "No Python 3.11 or newer with venv. Install python3 and python3-venv."
 		say "Python: making .venv with $python"
 		quietly "$python" -m venv --clear "$venv" || fail "Making the virtual environment failed. Is python3-venv installed?"
@@ -290,15 +293,31 @@ python_packages() {
 	fi
 	rm -f "$stamp"
 	say "Python packages: installing into .venv (minutes the first time)"
-	mapfile -t requires < <("$venv/bin/python" -c \
-		'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")')
-	# meson finds ninja and cffi's generator on PATH.
-	export PATH=$venv/bin:$PATH
-	quietly "$venv/bin/pip" install --disable-pip-version-check "${requires[@]}" meson ninja ||
-		fail "pip could not install the build tools: check the network and pip's configuration."
-	say "Heliograph: building and installing it into .venv, with all it imports"
-	quietly "$venv/bin/pip" install --disable-pip-version-check --no-build-isolation -e '.[test,lint]' ||
-		fail "Building or installing Heliograph failed; the log above says where."
+	# By themselves and not with Heliograph: it is built without isolation, so that what it was built with stays for the
+	# rebuild at import, but a dependency that comes as source (xcffib) needs pip's isolation.
+	mapfile -t requires < <("$venv/bin/python" - <<-'END'
+		import tomllib
+
+		with open("pyproject.toml", "rb") as file:
+		    settings = tomllib.load(file)
+		project = settings["project"]
+		extras = project["optional-dependencies"]
+		print(*settings["build-system"]["requires"], "meson", sep="\n")
+		print(*project["dependencies"], *extras["test"], *extras["lint"], sep="\n")
+	END
+	)
+	# The system's ninja, where there is one: at import .venv/bin need not be on PATH, and meson looks for ninja there.
+	if command -v ninja >/dev/null; then
+		[[ ! -x $venv/bin/ninja ]] || quietly "$venv/bin/python" -m pip uninstall -y ninja
+	else
+		requires+=(ninja)
+	fi
+	quietly "$venv/bin/python" -m pip install --disable-pip-version-check "${requires[@]}" ||
+		fail "pip could not install the Python packages: check the network and pip's configuration."
+	say "Heliograph: building it and installing it into .venv"
+	PATH=$venv/bin:$PATH quietly "$venv/bin/python" -m pip install --disable-pip-version-check \
+		--no-build-isolation --no-deps -e . ||
+		fail "Building Heliograph failed; the log above says where."
 	printf '%s' "$key" >"$stamp"
 }
 
