@@ -15,6 +15,10 @@ log=$build/setup.log
 venv=$root/.venv
 mesa=$build/mesa
 mesa_wanted=25
+# make puts .venv/bin on PATH: what is looked for here is the system's.
+PATH=:$PATH:
+PATH=${PATH//:"$venv/bin":/:}
+PATH=${PATH#:} PATH=${PATH%:}
 cd "$root"
 mkdir -p "$build"
 : >"$log"
