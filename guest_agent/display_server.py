@@ -125,20 +125,7 @@ class XorgServer:
             command = [program, "-displayfd", str(write_fd), "-config", str(config), "-configdir", "xorg.conf.d"]
             command += ["-auth", str(authority), "-logfile", str(log), "-nolisten", "tcp", "-noreset"]
             command += ["-sharevts", "-novtswitch", "-s", "0", "-dpi", "96"]
-            try:
-                # It says all of it twice: the log has more.
-                with open(directory / "xorg.output", "wb") as output:
-                    child = children.start(
-                        "Xorg",
-                        command,
-                        environment=os.environ,
-                        pass_fds=[write_fd],
-                        directory=directory,
-                        death_signal=signal.SIGTERM,
-                        output_fd=output.fileno(),
-                    )
-            except ChildError as error:
-                raise DisplayServerError(str(error)) from error
+            child = _spawn(children, command, write_fd, directory)
             os.close(write_fd)
             write_fd = -1
             number = await _read_display_number(read_fd)
@@ -174,6 +161,23 @@ class XorgServer:
                 lock.unlink(missing_ok=True)
         except (OSError, ValueError):
             pass
+
+
+def _spawn(children: Children, command: list[str], display_fd: int, directory: Path) -> Child:
+    # What it says goes to a file: its log has the same, and more.
+    with open(directory / "xorg.output", "wb") as output:
+        try:
+            return children.start(
+                "Xorg",
+                command,
+                environment=os.environ,
+                pass_fds=[display_fd],
+                directory=directory,
+                death_signal=signal.SIGTERM,
+                output_fd=output.fileno(),
+            )
+        except ChildError as error:
+            raise DisplayServerError(str(error)) from error
 
 
 def _module(name: str) -> Path | None:
