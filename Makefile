@@ -89,16 +89,16 @@ clean: ## remove build folders; .venv and the private Mesa stay
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache
 
 build/dev/build.ninja: | setup
-	@$(MESON) setup build/dev -Dtests=true >build/dev.log || { tail -n 30 build/dev.log; exit 1; }
+	@$(MESON) setup build/dev -Dtests=true -Dpython=false >build/dev.log || { tail -n 30 build/dev.log; exit 1; }
 
 build/asan/build.ninja: | setup
-	@CC=$(CLANG) $(MESON) setup build/asan -Dtests=true -Db_sanitize=address,undefined -Db_lundef=false \
+	@CC=$(CLANG) $(MESON) setup build/asan -Dtests=true -Dpython=false -Db_sanitize=address,undefined -Db_lundef=false \
 		>build/asan.log || { tail -n 30 build/asan.log; exit 1; }
 
 build/tsan/build.ninja: | setup
-	@CC=$(CLANG) $(MESON) setup build/tsan -Dtests=true -Db_sanitize=thread -Db_lundef=false \
+	@CC=$(CLANG) $(MESON) setup build/tsan -Dtests=true -Dpython=false -Db_sanitize=thread -Db_lundef=false \
 		>build/tsan.log || { tail -n 30 build/tsan.log; exit 1; }
 
 build/fuzz/build.ninja: | setup
-	@CC=$(CLANG) $(MESON) setup build/fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false \
+	@CC=$(CLANG) $(MESON) setup build/fuzz -Dfuzz=true -Dtests=false -Dpython=false -Db_sanitize=address,undefined -Db_lundef=false \
 		>build/fuzz.log || { tail -n 30 build/fuzz.log; exit 1; }
