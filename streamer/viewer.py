@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One viewer: its signalling, its peer, its input, what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+from guest_agent.messages import Message, MessageError
+from streamer.input.messages import (
+    Input,
+    KeyframeRequest,
+    Ping,
+    Presented,
+    ResizeRequest,
+    parse_client_message,
+)
+from streamer.input.viewer_input import ViewerInput
+from streamer.rtc.ice import GatheringError
+from streamer.rtc.peer import Peer, RtcSettings
+from streamer.rtc.signaling import Bye, Offer, SignalError, TrickledCandidate, parse_signal
+from streamer.rtc.track import SentFrame, StreamFrame
+
+_log = logging.getLogger(__name__)
+
+Role = Literal["control", "view"]
+
+MAX_SIGNALS = 64
+CONNECT_TIMEOUT_S = 30.0
+# How long traces are gathered before they are sent.
+TRACE_INTERVAL_S = 0.1
+MAX_TRACES = 60
+RATE_WINDOW_NS = 1_000_000_000
+# A client that sends nonsense is told so this often, and then no more.
+MAX_ERRORS = 10
+
+
+class ViewerHost(Protocol):
+    """What a viewer needs of its session. Event loop only."""
+
+    def send_signal(self, viewer: Viewer, message: Mapping[str, Any]) -> None: ...
+    def close_viewer(self, viewer: Viewer, reason: str) -> None: ...
+    def handle_viewer_connected(self, viewer: Viewer) -> None: ...
+    def handle_viewer_lost(self, viewer: Viewer) -> None: ...
+    def handle_control_open(self, viewer: Viewer) -> None: ...
+    def handle_keyframe_wanted(self) -> None: ...
+    def handle_input(self, viewer: Viewer, message: Input) -> None: ...
+    def handle_resize(self, viewer: Viewer, width: int, height: int) -> None: ...
+
+
+class Viewer:
+    """Owns the viewer's peer. Event loop only; `run()` ends when the viewer has been closed."""
+
+    def __init__(self, number: int, role: Role, settings: RtcSettings, host: ViewerHost) -> None:
+        self.number = number
+        self.role: Role = role
+        self.input = ViewerInput()
+        self.wanted_size: tuple[int, int] | None = None
+        self.is_connected = False
+        self.presented = 0
+        self._settings = settings
+        self._host = host
+        self._peer: Peer | None = None
+        self._signals: asyncio.Queue[Mapping[str, Any] | None] = asyncio.Queue(MAX_SIGNALS)
+        self._connect_timer: asyncio.TimerHandle | None = None
+        self._traces: deque[SentFrame] = deque(maxlen=MAX_TRACES)
+        self._trace_timer: asyncio.TimerHandle | None = None
+        self._sent_sizes: deque[tuple[int, int]] = deque()
+        self._errors_sent = 0
+        self._is_refused = False
+
+    def __str__(self) -> str:
+        return f"viewer {self.number} ({self.role})"
+
+    @property
+    def peer(self) -> Peer | None:
+        """The connection, if there is one."""
+        return self._peer
+
+    def signal(self, message: Mapping[str, Any]) -> None:
+        """Take a signalling message; they are served in order."""
+        try:
+            self._signals.put_nowait(message)
+        except asyncio.QueueFull:
+            self._host.close_viewer(self, "too many signalling messages")
+
+    def leave(self) -> None:
+        """The viewer's WebSocket is gone."""
+        while self._signals.full():
+            self._signals.get_nowait()
+        self._signals.put_nowait(None)
+
+    async def run(self) -> None:
+        """Serve the viewer. Whatever goes wrong with it stays with it."""
+        try:
+            while (message := await self._signals.get()) is not None:
+                try:
+                    await self._handle_signal(message)
+                except SignalError as error:
+                    _log.warning("%s: %s", self, error)
+                    self._host.send_signal(self, {"type": "error", "message": str(error)})
+                except GatheringError as error:
+                    _log.error("%s: %s", self, error)
+                    self._host.close_viewer(self, str(error))
+                except Exception:
+                    _log.exception("%s: its signalling failed", self)
+                    self._host.close_viewer(self, "signalling failed")
+        finally:
+            await self._close_peer()
+
+    async def _handle_signal(self, message: Mapping[str, Any]) -> None:
+        match parse_signal(message):
+            case Offer() as offer:
+                await self._close_peer()
+                self._peer = Peer(self._settings, self)
+                loop = asyncio.get_running_loop()
+                self._connect_timer = loop.call_later(CONNECT_TIMEOUT_S, self._handle_connect_timeout)
+                sdp = await self._peer.answer(offer)
+                self._host.send_signal(self, {"type": "answer", "sdp": sdp})
+            case TrickledCandidate() as candidate:
+                if self._peer is None:
+                    raise SignalError("candidate.candidate: comes before an offer")
+                await self._peer.add_candidate(candidate)
+            case Bye():
+                await self._close_peer()
+
+    async def _close_peer(self) -> None:
+        peer, self._peer = self._peer, None
+        for timer in (self._connect_timer, self._trace_timer):
+            if timer is not None:
+                timer.cancel()
+        self._connect_timer = self._trace_timer = None
+        self._traces.clear()
+        if peer is None:
+            return
+        self._disconnect()
+        try:
+            async with asyncio.timeout(5):
+                await peer.close()
+        except TimeoutError:
+            _log.warning("%s: its connection did not close", self)
+        except Exception:
+            _log.exception("%s: its connection did not close well", self)
+
+    def _disconnect(self) -> None:
+        self.is_connected = False
+        self._host.handle_viewer_lost(self)
+
+    def _handle_connect_timeout(self) -> None:
+        if not self.is_connected:
+            self.handle_lost("no media path was found: is UDP blocked?")
+
+    # What the session tells the viewer
+
+    def push(self, frame: StreamFrame) -> None:
+        """Queue a frame for a viewer that is connected."""
+        if self._peer is not None and self.is_connected:
+            self._peer.track.push(frame)
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Send on the reliable channel; lost when it is not open."""
+        if self._peer is not None:
+            self._peer.send_control(json.dumps(message, separators=(",", ":")))
+
+    def send_error(self, text: str) -> None:
+        """Tell the client what was wrong with a message of its own."""
+        if self._errors_sent < MAX_ERRORS:
+            self._errors_sent += 1
+            self.send({"type": "error", "message": text})
+
+    # What the peer tells us (PeerListener)
+
+    def handle_connected(self) -> None:
+        if not self.is_connected:
+            self.is_connected = True
+            _log.info("%s: connected", self)
+            self._host.handle_viewer_connected(self)
+
+    def handle_lost(self, reason: str) -> None:
+        _log.info("%s: %s", self, reason)
+        self._disconnect()
+        self._host.close_viewer(self, reason)
+
+    def handle_keyframe_wanted(self) -> None:
+        self._host.handle_keyframe_wanted()
+
+    def handle_channel_open(self, label: str) -> None:
+        if label == "control":
+            self._host.handle_control_open(self)
+        else:
+            self.input.reset_motion()
+
+    def handle_sent(self, sent: SentFrame) -> None:
+        self._sent_sizes.append((sent.sent_ns, len(sent.frame.data)))
+        self._traces.append(sent)
+        if self._trace_timer is None:
+            self._trace_timer = asyncio.get_running_loop().call_later(TRACE_INTERVAL_S, self._send_traces)
+
+    def _send_traces(self) -> None:
+        self._trace_timer = None
+        now_ns = time.monotonic_ns()
+        while self._sent_sizes and self._sent_sizes[0][0] < now_ns - RATE_WINDOW_NS:
+            self._sent_sizes.popleft()
+        rate_bps = sum(size for _, size in self._sent_sizes) * 8 * 1_000_000_000 // RATE_WINDOW_NS
+        frames = [
+            [
+                sent.rtp,
+                sent.frame.is_keyframe,
+                len(sent.frame.data),
+                sent.frame.flush_ns,
+                sent.frame.gpu_done_ns,
+                sent.frame.handoff_ns,
+                sent.frame.encode_begin_ns,
+                sent.frame.encode_end_ns,
+                sent.sent_ns,
+            ]
+            for sent in self._traces
+        ]
+        self._traces.clear()
+        if self._peer is not None:
+            message = {"type": "frames", "frames": frames, "bitrate_bps": rate_bps}
+            self._peer.send_motion(json.dumps(message, separators=(",", ":")))
+
+    def handle_message(self, label: str, data: str | bytes) -> None:
+        try:
+            self._handle_client_message(parse_client_message(label, data))
+        except MessageError as error:
+            _log.debug("%s: %s", self, error)
+            self.send_error(str(error))
+
+    def _handle_client_message(self, message: Message) -> None:
+        match message:
+            case Ping(t):
+                self.send({"type": "pong", "t": t, "server_ns": time.monotonic_ns()})
+            case KeyframeRequest():
+                self._host.handle_keyframe_wanted()
+            case Presented():
+                self.presented += 1
+            case _ if self.role == "view":
+                if not self._is_refused:
+                    self._is_refused = True
+                    self.send({"type": "error", "message": f"{message.type}: this link is for viewing only"})
+            case ResizeRequest(width, height):
+                self._host.handle_resize(self, width, height)
+            case _ if isinstance(message, Input):
+                self._host.handle_input(self, message)
