@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The streamer's end of the frame link (docs/protocol/frame-link.md)."""
+
+from __future__ import annotations
+
+import array
+import mmap
+import os
+import socket
+import struct
+from dataclasses import dataclass
+
+from .errors import InvalidError, LinkClosedError, LinkError
+from .frame import Ring, RingLayout
+
+VERSION = 1
+_HEADER = struct.Struct("<IHHII")
+_RING = struct.Struct("<10I3Q")
+_CURSOR_IMAGE = struct.Struct("<6I")
+_CURSOR_MOVE = struct.Struct("<Iii")
+_TWO = struct.Struct("<II")
+_DEVICE = struct.Struct("<II256s")
+_HELLO, _SET_ACTIVE, _SET_DISPLAY = 1, 2, 3
+_MAX_PACKET = 4096
+_MAX_FDS = 4
+_MAX_CURSOR = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ScanoutOff:
+    """The guest shows nothing on this scanout any more."""
+
+    scanout_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class CursorImage:
+    """A new cursor. `pixels`: width * height BGRA with straight alpha, rows packed; None: hidden."""
+
+    scanout_id: int
+    serial: int
+    width: int
+    height: int
+    hot_x: int
+    hot_y: int
+    pixels: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class CursorMove:
+    """Where the guest says that the cursor's hot spot is, in pixels."""
+
+    scanout_id: int
+    x: int
+    y: int
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The worker's Vulkan device. `kind` and `convert`: "cpu" or "gpu"."""
+
+    kind: str
+    convert: str
+    name: str
+
+
+Event = Ring | ScanoutOff | CursorImage | CursorMove | Device
+
+
+class FrameLink:
+    """Takes a connected SOCK_SEQPACKET socket over and says HELLO. Not thread-safe."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        sock.setblocking(False)
+        self._send(_HELLO, _TWO.pack(VERSION, 0))
+
+    def fileno(self) -> int:
+        """Readable when `receive()` has something."""
+        return self._sock.fileno()
+
+    def receive(self) -> list[Event]:
+        """Everything that has arrived. Never blocks.
+
+        Raises:
+            LinkClosedError: the worker is gone.
+            LinkError: the worker sent nonsense.
+        """
+        events: list[Event] = []
+        while True:
+            try:
+                data, fds, _flags, _address = socket.recv_fds(self._sock, _MAX_PACKET, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+            except BlockingIOError:
+                return events
+            except OSError as error:
+                raise LinkClosedError(f"frame link: {error}") from error
+            if not data:
+                if events:
+                    return events  # the next call says that it is closed
+                raise LinkClosedError("frame link: the render worker is gone")
+            owned = _Fds(fds)
+            try:
+                event = _parse(data, owned)
+            except (struct.error, ValueError, InvalidError, OSError) as error:
+                raise LinkError(f"frame link: {error}") from error
+            finally:
+                owned.close()
+            if event is not None:
+                events.append(event)
+
+    def set_active(self, scanout_id: int, active: bool) -> None:
+        """Say whether anybody watches: only then pictures are converted."""
+        self._send(_SET_ACTIVE, _TWO.pack(scanout_id, active))
+
+    def set_display(self, scanout_id: int, width: int, height: int, refresh_mhz: int = 0) -> None:
+        """Ask the guest for another size (16…16384 pixels each way) or rate (0: keep it)."""
+        self._send(_SET_DISPLAY, struct.pack("<4I", scanout_id, width, height, refresh_mhz))
+
+    def close(self) -> None:
+        """May be called twice."""
+        self._sock.close()
+
+    def _send(self, kind: int, body: bytes) -> None:
+        try:
+            self._sock.send(_HEADER.pack(_HEADER.size + len(body), kind, 0, 0, 0) + body)
+        except OSError as error:
+            raise LinkClosedError(f"frame link: {error}") from error
+
+
+class _Fds:
+    """Received fds; those not taken are closed."""
+
+    def __init__(self, fds: list[int] | array.array[int]) -> None:
+        self.fds = list(fds)
+
+    def take(self, index: int) -> int:
+        fd, self.fds[index] = self.fds[index], -1
+        return fd
+
+    def close(self) -> None:
+        for fd in self.fds:
+            if fd >= 0:
+                os.close(fd)
+
+
+def _parse(data: bytes, fds: _Fds) -> Event | None:
+    length, kind, fd_count, _sequence, _reserved = _HEADER.unpack_from(data)
+    if length != len(data) or fd_count != len(fds.fds):
+        raise ValueError(f"message {kind:#x}: length or fd_count is wrong")
+    body = data[_HEADER.size :]
+    match kind:
+        case 0x8001:
+            return _parse_ring(body, fds)
+        case 0x8002:
+            return ScanoutOff(_TWO.unpack(body)[0])
+        case 0x8003:
+            return _parse_cursor_image(body, fds)
+        case 0x8004:
+            return CursorMove(*_CURSOR_MOVE.unpack(body))
+        case 0x8005:
+            device, convert, name = _DEVICE.unpack(body)
+            text = name.split(b"\0")[0].decode("utf-8", "replace")
+            return Device("gpu" if device == 2 else "cpu", "gpu" if convert == 2 else "cpu", text)
+    return None  # a newer worker may say more than we know
+
+
+def _parse_ring(body: bytes, fds: _Fds) -> Ring:
+    layout = RingLayout(*_RING.unpack(body))
+    if len(fds.fds) != 2:
+        raise ValueError("RING: fd_count is wrong")
+    ring = Ring(layout, fds.fds[0], fds.fds[1])
+    fds.take(1)
+    return ring
+
+
+def _parse_cursor_image(body: bytes, fds: _Fds) -> CursorImage:
+    scanout_id, width, height, hot_x, hot_y, serial = _CURSOR_IMAGE.unpack(body)
+    if width == 0:
+        return CursorImage(scanout_id, serial, 0, 0, 0, 0, None)
+    if width > _MAX_CURSOR or not 0 < height <= _MAX_CURSOR or hot_x >= width or hot_y >= height or len(fds.fds) != 1:
+        raise ValueError("CURSOR_IMAGE: width, height, hot spot or fd_count is wrong")
+    size = width * height * 4
+    if os.fstat(fds.fds[0]).st_size != size:
+        raise ValueError("CURSOR_IMAGE: size of the memfd is wrong")
+    with mmap.mmap(fds.fds[0], size, prot=mmap.PROT_READ) as pixels:
+        return CursorImage(scanout_id, serial, width, height, hot_x, hot_y, pixels[:])

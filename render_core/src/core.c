@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The render worker's core: one guest's display link, one streamer's frame link, the scanouts between them. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "convert/convert.h"
+#include "core_loop.h"
+#include "execute/device.h"
+#include "handoff/frame_link.h"
+#include "transport/display_link.h"
+#include "util/clock.h"
+
+struct rc_core {
+	struct rc_log log;
+	struct rc_loop loop;
+	struct rc_device *device;
+	struct rc_converter *converter;
+	struct rc_scanout scanouts[RC_MAX_SCANOUTS];
+	struct rc_watch display_listener, frames_listener, owner;
+	struct rc_display_link *display; /* NULL: no guest is connected */
+	struct rc_frame_link *frames;    /* NULL: no streamer is connected */
+};
+
+static int accept_client(struct rc_core *core, int listener, const char *name) {
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd >= 0) {
+		rc_log(&core->log, RC_LOG_INFO, "%s: connected", name);
+	}
+	return fd;
+}
+
+static void handle_display_listener(struct rc_watch *watch) {
+	struct rc_core *core = rc_container_of(watch, struct rc_core, display_listener);
+	int fd = accept_client(core, watch->fd, "display");
+	if (fd < 0) {
+		return;
+	}
+	if (core->display) {
+		rc_log(&core->log, RC_LOG_WARN, "display: a second guest is refused");
+		close(fd);
+		return;
+	}
+	core->display = rc_display_link_create(&core->loop, &core->log, core->scanouts, fd);
+	if (!core->display) {
+		rc_log(&core->log, RC_LOG_ERROR, "display: out of memory");
+		close(fd);
+	}
+}
+
+static void handle_frames_listener(struct rc_watch *watch) {
+	struct rc_core *core = rc_container_of(watch, struct rc_core, frames_listener);
+	int fd = accept_client(core, watch->fd, "frames");
+	if (fd < 0) {
+		return;
+	}
+	rc_frame_link_destroy(core->frames); /* a restarted streamer replaces its predecessor */
+	core->frames = rc_frame_link_create(&core->loop, &core->log, core->scanouts, &core->device->info, fd);
+	if (!core->frames) {
+		rc_log(&core->log, RC_LOG_ERROR, "frames: out of memory");
+		close(fd);
+	}
+}
+
+static void handle_owner(struct rc_watch *watch) {
+	struct rc_core *core = rc_container_of(watch, struct rc_core, owner);
+	char byte;
+	ssize_t size = recv(watch->fd, &byte, 1, MSG_DONTWAIT);
+	if (size == 0) {
+		core->loop.stopping = true;
+	} else if (size < 0) {
+		rc_loop_remove(&core->loop, watch);
+	}
+}
+
+/* The core keeps a listening socket of its own, so that the caller's fd may be closed. */
+static bool listen_on(struct rc_core *core, struct rc_watch *watch, int fd, void (*ready)(struct rc_watch *watch)) {
+	watch->fd = -1;
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (own < 0) {
+		return false;
+	}
+	if (fcntl(own, F_SETFL, O_NONBLOCK) < 0 || !rc_loop_add(&core->loop, watch, own, ready)) {
+		close(own);
+		return false;
+	}
+	return true;
+}
+
+static bool params_are_sane(const struct rc_core_params *params) {
+	return params->width >= RC_MIN_SIZE && params->width <= RC_MAX_SIZE && params->height >= RC_MIN_SIZE && params->height <= RC_MAX_SIZE &&
+	       params->refresh_mhz >= 1000 && params->refresh_mhz <= 1000000 &&
+	       (params->format == RC_FORMAT_I420 || params->format == RC_FORMAT_NV12);
+}
+
+enum rc_result rc_core_create(const struct rc_core_params *params, struct rc_core **out) {
+	if (!params_are_sane(params)) {
+		return RC_ERROR_INVALID;
+	}
+	struct rc_core *core = calloc(1, sizeof(*core));
+	if (!core) {
+		return RC_ERROR_NOMEM;
+	}
+	rc_log_init(&core->log, params->log_fd, params->log_level);
+	core->display_listener.fd = core->frames_listener.fd = core->owner.fd = -1;
+	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
+		rc_scanout_init(&core->scanouts[i], i, &core->log, NULL, params->format);
+	}
+	enum rc_result ret = rc_loop_init(&core->loop) ? RC_OK : RC_ERROR_IO;
+	ret = ret ? ret : rc_device_create(&core->log, params->gpu, &core->device);
+	ret = ret ? ret : rc_converter_create(core->device, params->convert, &core->converter);
+	if (ret == RC_OK && (!listen_on(core, &core->display_listener, params->display_fd, handle_display_listener) ||
+	                     !listen_on(core, &core->frames_listener, params->frames_fd, handle_frames_listener))) {
+		ret = RC_ERROR_IO;
+	}
+	if (ret != RC_OK) {
+		rc_core_destroy(core);
+		return ret;
+	}
+	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
+		core->scanouts[i].converter = core->converter;
+	}
+	rc_scanout_set_wanted(&core->scanouts[0], params->width, params->height, params->refresh_mhz);
+	*out = core;
+	return RC_OK;
+}
+
+static void close_watch(struct rc_core *core, struct rc_watch *watch) {
+	int fd = watch->fd;
+	rc_loop_remove(&core->loop, watch);
+	if (fd >= 0) {
+		close(fd);
+	}
+}
+
+void rc_core_destroy(struct rc_core *core) {
+	if (!core) {
+		return;
+	}
+	rc_display_link_destroy(core->display);
+	rc_frame_link_destroy(core->frames);
+	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
+		rc_scanout_finish(&core->scanouts[i]);
+	}
+	close_watch(core, &core->display_listener);
+	close_watch(core, &core->frames_listener);
+	rc_converter_destroy(core->converter);
+	rc_device_destroy(core->device);
+	rc_loop_finish(&core->loop);
+	free(core);
+}
+
+/* Links mark themselves closed while they are in use; here nobody uses them. */
+static void reap_links(struct rc_core *core) {
+	if (core->display && core->display->closed) {
+		rc_log(&core->log, RC_LOG_INFO, "display: disconnected");
+		rc_display_link_destroy(core->display);
+		core->display = NULL;
+	}
+	if (core->frames && core->frames->closed) {
+		rc_log(&core->log, RC_LOG_INFO, "frames: disconnected");
+		rc_frame_link_destroy(core->frames);
+		core->frames = NULL;
+	}
+	if (core->frames && core->frames->display_changed) {
+		core->frames->display_changed = false;
+		if (core->display) {
+			rc_display_link_display_changed(core->display);
+		}
+	}
+}
+
+static uint64_t service_scanouts(struct rc_core *core) {
+	uint64_t deadline = UINT64_MAX, now = rc_now_ns();
+	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
+		rc_scanout_service(&core->scanouts[i], now);
+		uint64_t due = rc_scanout_deadline(&core->scanouts[i]);
+		deadline = due < deadline ? due : deadline;
+	}
+	return deadline;
+}
+
+enum rc_result rc_core_run(struct rc_core *core, int watch_fd) {
+	if (watch_fd >= 0 && !rc_loop_add(&core->loop, &core->owner, watch_fd, handle_owner)) {
+		return RC_ERROR_IO;
+	}
+	while (!core->loop.stopping) {
+		uint64_t deadline = service_scanouts(core);
+		reap_links(core);
+		rc_loop_wait(&core->loop, deadline);
+	}
+	rc_loop_remove(&core->loop, &core->owner);
+	return RC_OK;
+}
+
+void rc_core_stop(struct rc_core *core) {
+	rc_loop_stop(&core->loop);
+}
+
+void rc_core_device_info(const struct rc_core *core, struct rc_device_info *out) {
+	*out = core->device->info;
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "execute/region.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void rc_memory_init(struct rc_memory *memory) {
+	*memory = (struct rc_memory){0};
+	rc_list_init(&memory->regions);
+}
+
+void rc_memory_finish(struct rc_memory *memory) {
+	while (!rc_list_empty(&memory->regions)) {
+		struct rc_region *region = rc_container_of(memory->regions.next, struct rc_region, link);
+		rc_list_remove(&region->link);
+		rc_region_unref(region);
+	}
+	memory->count = 0;
+	memory->bytes = 0;
+}
+
+struct rc_region *rc_region_ref(struct rc_region *region) {
+	region->refs++;
+	return region;
+}
+
+void rc_region_unref(struct rc_region *region) {
+	if (--region->refs) {
+		return;
+	}
+	munmap(region->map, region->size);
+	close(region->fd);
+	free(region);
+}
+
+static const char *check_fd(int fd, uint64_t fd_offset, uint64_t size) {
+	/* Without the seal a guest could shrink the file under us, and reading it would be SIGBUS. */
+	int seals = fcntl(fd, F_GET_SEALS);
+	if (seals < 0 || !(seals & F_SEAL_SHRINK)) {
+		return "fd (a memfd sealed with F_SEAL_SHRINK is needed)";
+	}
+	struct stat st;
+	if (fstat(fd, &st) < 0 || st.st_size < 0) {
+		return "fd";
+	}
+	uint64_t file_size = (uint64_t)st.st_size;
+	if (fd_offset % RC_PAGE || fd_offset > file_size) {
+		return "fd_offset";
+	}
+	return size > file_size - fd_offset ? "size" : NULL;
+}
+
+const char *rc_memory_add(struct rc_memory *memory, uint64_t base, uint64_t size, uint64_t fd_offset, int fd) {
+	if (size == 0 || size % RC_PAGE || size > RC_MAX_REGION_BYTES - memory->bytes) {
+		return "size";
+	}
+	if (base % RC_PAGE || base > UINT64_MAX - size) {
+		return "base";
+	}
+	if (memory->count == RC_MAX_REGIONS) {
+		return "count of regions";
+	}
+	for (struct rc_list *l = memory->regions.next; l != &memory->regions; l = l->next) {
+		const struct rc_region *other = rc_container_of(l, struct rc_region, link);
+		if (base < other->base + other->size && other->base < base + size) {
+			return "base (overlaps another region)";
+		}
+	}
+	const char *wrong = check_fd(fd, fd_offset, size);
+	if (wrong) {
+		return wrong;
+	}
+	struct rc_region *region = calloc(1, sizeof(*region));
+	if (!region) {
+		return "memory";
+	}
+	/* Read-only: the display half only ever reads guests' memory. */
+	void *map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, (off_t)fd_offset);
+	if (map == MAP_FAILED) {
+		free(region);
+		return "memory";
+	}
+	*region = (struct rc_region){.refs = 1, .base = base, .size = size, .fd_offset = fd_offset, .fd = fd, .map = map};
+	rc_list_append(&memory->regions, &region->link);
+	memory->count++;
+	memory->bytes += size;
+	return NULL;
+}
+
+bool rc_memory_remove(struct rc_memory *memory, uint64_t base) {
+	for (struct rc_list *l = memory->regions.next; l != &memory->regions; l = l->next) {
+		struct rc_region *region = rc_container_of(l, struct rc_region, link);
+		if (region->base == base) {
+			memory->count--;
+			memory->bytes -= region->size;
+			rc_list_remove(&region->link);
+			rc_region_unref(region);
+			return true;
+		}
+	}
+	return false;
+}
+
+struct rc_region *rc_memory_find(const struct rc_memory *memory, uint64_t addr, uint64_t size) {
+	for (struct rc_list *l = memory->regions.next; l != &memory->regions; l = l->next) {
+		struct rc_region *region = rc_container_of(l, struct rc_region, link);
+		if (addr >= region->base && addr - region->base < region->size && size <= region->size - (addr - region->base)) {
+			return region;
+		}
+	}
+	return NULL;
+}

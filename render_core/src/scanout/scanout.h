@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A scanout: which picture a guest shows, what changed in it, when it is converted and when the guest gets its buffer back. */
+#ifndef RC_SCANOUT_H
+#define RC_SCANOUT_H
+
+#include "convert/convert.h"
+#include "handoff/frame_ring.h"
+#include "scanout/cursor.h"
+#include "scanout/damage.h"
+#include "util/list.h"
+
+/* A RESOURCE_FLUSH that waits for its answer. The transport embeds it; complete() is called once and may free it. To give up
+ * (the guest is gone) the transport removes the link itself. */
+struct rc_completion {
+	struct rc_list link; /* rc_scanout::completions */
+	void (*complete)(struct rc_completion *completion);
+};
+
+struct rc_scanout;
+
+/* Told what changed, for the consumer. All may be called from any rc_scanout function. */
+struct rc_scanout_listener {
+	void *owner;
+	void (*ring_changed)(void *owner, struct rc_scanout *scanout);
+	void (*turned_off)(void *owner, struct rc_scanout *scanout);
+	void (*cursor_changed)(void *owner, struct rc_scanout *scanout);
+	void (*cursor_moved)(void *owner, struct rc_scanout *scanout);
+};
+
+struct rc_scanout {
+	uint32_t id;
+	struct rc_log *log;
+	enum rc_format format;
+	struct rc_converter *converter; /* the core's */
+	struct rc_scanout_listener listener; /* callbacks may be NULL while nobody is connected */
+
+	/* what the viewer wants: GET_DISPLAY_INFO */
+	bool wanted;
+	uint32_t wanted_width, wanted_height, refresh_mhz;
+
+	/* what the guest shows */
+	struct rc_picture picture; /* with a reference to its surface; NULL: off */
+	uint32_t resource_id;      /* 0 once the guest's connection is gone */
+	struct rc_cursor cursor;
+	struct rc_damage damage; /* since the last published frame */
+	uint64_t flush_ns;       /* oldest flush in it */
+
+	/* pacing */
+	uint64_t convert_due_ns; /* when conversions at the frame rate would be caught up; one more may run ahead */
+	uint64_t answer_due_ns;
+	struct rc_list completions;
+
+	/* the consumer */
+	bool connected, active;
+	struct rc_frame_ring *ring;
+	uint32_t generation;
+};
+
+void rc_scanout_init(struct rc_scanout *scanout, uint32_t id, struct rc_log *log, struct rc_converter *converter, enum rc_format format);
+void rc_scanout_finish(struct rc_scanout *scanout);
+
+/* Show a picture (a reference to its surface is taken); everything is damaged. */
+void rc_scanout_show(struct rc_scanout *scanout, const struct rc_picture *picture, uint32_t resource_id);
+void rc_scanout_hide(struct rc_scanout *scanout);
+
+/* The guest's connection is gone: the picture stays, its resource id means nothing any more. */
+void rc_scanout_orphan(struct rc_scanout *scanout);
+
+/* The guest flushed `rect` (inside the picture). `completion` (may be NULL) is completed when the pixels have been read, at the frame rate. */
+void rc_scanout_flush(struct rc_scanout *scanout, const struct rc_rect *rect, struct rc_completion *completion);
+
+/* A consumer came or went. A new one gets a new ring: what a dead one held is of no concern. */
+void rc_scanout_connect(struct rc_scanout *scanout, const struct rc_scanout_listener *listener);
+void rc_scanout_disconnect(struct rc_scanout *scanout);
+
+/* Somebody watches, or nobody does: then nothing is converted. */
+void rc_scanout_set_active(struct rc_scanout *scanout, bool active);
+
+/* True when GET_DISPLAY_INFO has a new answer. Checked by the caller: sizes 16..RC_MAX_SIZE; refresh_mhz 0 keeps the rate. */
+bool rc_scanout_set_wanted(struct rc_scanout *scanout, uint32_t width, uint32_t height, uint32_t refresh_mhz);
+
+/* Do what is due; and when to come again (UINT64_MAX: nothing is waiting). */
+void rc_scanout_service(struct rc_scanout *scanout, uint64_t now_ns);
+uint64_t rc_scanout_deadline(const struct rc_scanout *scanout);
+
+#endif

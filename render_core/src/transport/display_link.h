@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A guest's connection to the display link (docs/protocol/display-link.md). Core thread only. */
+#ifndef RC_DISPLAY_LINK_H
+#define RC_DISPLAY_LINK_H
+
+#include "core_loop.h"
+#include "decode/virtio_gpu.h"
+#include "transport/packet.h"
+
+enum { RC_DISPLAY_LINK_VERSION = 1, RC_MAX_FLUSHES = 64 };
+
+struct rc_display_link {
+	struct rc_watch watch;
+	struct rc_loop *loop;
+	struct rc_log *log;
+	bool greeted;
+	bool closed; /* the guest is gone or does not read: the core destroys the link */
+	uint32_t flushes; /* unanswered */
+	struct rc_packet packet;
+	struct rc_virtio_gpu gpu;
+};
+
+/* Serve `socket_fd`, which is the link's on success. NULL: out of memory. */
+struct rc_display_link *rc_display_link_create(struct rc_loop *loop, struct rc_log *log, struct rc_scanout *scanouts, int socket_fd);
+void rc_display_link_destroy(struct rc_display_link *link);
+
+/* Tell the guest that GET_DISPLAY_INFO has a new answer. */
+void rc_display_link_display_changed(struct rc_display_link *link);
+
+/* Serve one packet: what the watch does, for fuzzing without a peer. Takes the packet's fds. */
+void rc_display_link_handle(struct rc_display_link *link, struct rc_packet *packet);
+
+#endif

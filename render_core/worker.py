@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The render worker: one process for one guest. `python -m render_core.worker --help`.
+
+It closes what it was not given, opens the Vulkan device, enters the sandbox, says "ready" on its control socket, and serves until the
+control socket's other end is closed, or SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import signal
+import socket
+import struct
+import sys
+from typing import Any
+
+from ._ffi import ffi, lib
+from .bench import FORMATS, PATHS, DeviceInfo, device_info
+from .errors import RenderCoreError, check
+
+LOG_LEVELS = {"error": 0, "warn": 1, "warning": 1, "info": 2, "debug": 3}
+NOBODY = 65534
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT")
+    return int(match[1]), int(match[2])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m render_core.worker", description=__doc__)
+    parser.add_argument("--display-fd", type=int, required=True, help="listening socket of the display link")
+    parser.add_argument("--frames-fd", type=int, required=True, help="listening socket of the frame link")
+    parser.add_argument("--control-fd", type=int, required=True, help="socket to the gateway")
+    parser.add_argument("--gpu", default="auto")
+    parser.add_argument("--size", type=_size, default=(1280, 720))
+    parser.add_argument("--fps", type=float, default=60.0)
+    parser.add_argument("--format", choices=sorted(FORMATS) + ["i420"], default="yuv420p")
+    parser.add_argument("--convert", choices=sorted(PATHS), default="auto")
+    parser.add_argument("--log-level", choices=sorted(LOG_LEVELS), default="info")
+    parser.add_argument("--uid", type=int, default=NOBODY, help="user to become when started as root")
+    parser.add_argument("--gid", type=int, default=NOBODY)
+    return parser
+
+
+def _create_core(args: argparse.Namespace) -> Any:
+    gpu = ffi.new("char[]", args.gpu.encode())
+    params = ffi.new(
+        "struct rc_core_params *",
+        {
+            "display_fd": args.display_fd,
+            "frames_fd": args.frames_fd,
+            "gpu": gpu,
+            "width": args.size[0],
+            "height": args.size[1],
+            "refresh_mhz": round(args.fps * 1000),
+            "format": FORMATS["yuv420p" if args.format == "i420" else args.format],
+            "convert": PATHS[args.convert],
+            "log_fd": 2,
+            "log_level": LOG_LEVELS[args.log_level],
+        },
+    )
+    out = ffi.new("struct rc_core **")
+    check(lib.rc_core_create(params, out), "the render core did not start (its log says why)")
+    return ffi.gc(out[0], lib.rc_core_destroy)
+
+
+def _enter_sandbox(device: DeviceInfo, uid: int, gid: int) -> None:
+    params = ffi.new("struct rc_sandbox_params *", {"uid": uid, "gid": gid, "allow_open": device.kind == "gpu"})
+    message = ffi.new("char[256]")
+    result = lib.rc_sandbox_enter(params, message, 256)
+    check(result, f"the sandbox cannot be entered: {ffi.string(message).decode()}")
+
+
+def _say_ready(control: socket.socket, device: DeviceInfo) -> None:
+    message = {"type": "ready", "device": device.name, "kind": device.kind, "convert": device.convert}
+    body = json.dumps(message).encode()
+    control.sendall(struct.pack("<I", len(body)) + body)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the worker; returns its exit code."""
+    args = _parser().parse_args(argv)
+    keep = ffi.new("int[]", [args.display_fd, args.frames_fd, args.control_fd])
+    lib.rc_sandbox_close_fds(keep, 3)
+    control = socket.socket(fileno=args.control_fd)
+    try:
+        core = _create_core(args)
+    except (RenderCoreError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    raw = ffi.new("struct rc_device_info *")
+    lib.rc_core_device_info(core, raw)
+    device = device_info(raw)
+    # rc_core_run() holds the main thread, so Python's own handlers would never run: the default action ends the process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        _enter_sandbox(device, args.uid, args.gid)
+    except RenderCoreError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    _say_ready(control, device)
+    check(lib.rc_core_run(core, args.control_fd), "the render core's loop failed")
+    ffi.release(core)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
