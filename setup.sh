@@ -106,10 +106,6 @@ system_packages() {
 				chosen=$name
 			fi
 		done
-		# Ubuntu's "chromium" installs a snap, which needs a running snapd and cannot be driven headless as root.
-		if [[ -n $chosen && $line == \?* ]] && [[ $(apt-cache show "$chosen" 2>/dev/null) == *snap* ]]; then
-			chosen=
-		fi
 		if [[ -n $chosen ]]; then
 			install+=("$chosen")
 		elif [[ $line == \?* ]]; then
