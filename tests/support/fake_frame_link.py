@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stand-in for render_core's frame link: rings of NumPy planes in this process, real eventfds, no render worker.
+
+The class names are those of render_core: the streamer tells messages apart by them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.encode.encoder import PixelFormat
+
+MAX_HELD = 2
+
+
+class FakeLinkClosedError(Exception):
+    """The fake worker has gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class FakeTrace:
+    flush_ns: int
+    gpu_done_ns: int
+    handoff_ns: int
+
+
+@dataclass(eq=False, slots=True)
+class Frame:
+    ring: Ring
+    sequence: int
+    trace: FakeTrace
+    planes: NDArray[np.uint8]
+    is_released: bool = False
+
+    def release(self) -> None:
+        assert not self.is_released, "a frame was released twice"
+        self.is_released = True
+        self.ring.held -= 1
+
+
+class Ring:
+    """Publishes what a test gives it; the newest wins."""
+
+    def __init__(self, width: int, height: int, pixel_format: PixelFormat = "yuv420p", scanout_id: int = 0) -> None:
+        self.scanout_id = scanout_id
+        self.format: PixelFormat = pixel_format
+        self.width, self.height = width, height
+        self.coded_width, self.coded_height = (width + 1) // 2 * 2, (height + 3) // 4 * 4
+        self.stride = (self.coded_width + 63) // 64 * 64
+        self.held = 0
+        self.published = 0
+        self.acquired: list[int] = []
+        self.is_closed = False
+        self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._newest: Frame | None = None
+
+    def fileno(self) -> int:
+        return self._eventfd
+
+    def picture(self, y: int, u: int = 128, v: int = 128) -> NDArray[np.uint8]:
+        """Return planes of one colour."""
+        planes = np.empty((self.coded_height * 3 // 2, self.stride), np.uint8)
+        planes[: self.coded_height] = y
+        chroma = planes[self.coded_height :]
+        if self.format == "nv12":
+            chroma[:, 0::2], chroma[:, 1::2] = u, v
+        else:
+            half = chroma.reshape(-1)
+            half[: half.size // 2], half[half.size // 2 :] = u, v
+        return planes
+
+    def publish(self, planes: NDArray[np.uint8]) -> None:
+        """Hand a frame over, as the worker does."""
+        planes = planes.view()
+        planes.flags.writeable = False
+        now_ns = time.monotonic_ns()
+        self.published += 1
+        self._newest = Frame(self, self.published, FakeTrace(now_ns, now_ns + 1, now_ns + 2), planes)
+        os.eventfd_write(self._eventfd, 1)
+
+    def acquire(self) -> Frame | None:
+        try:
+            os.eventfd_read(self._eventfd)
+        except BlockingIOError:
+            pass
+        frame, self._newest = self._newest, None
+        if frame is not None:
+            self.held += 1
+            self.acquired.append(frame.sequence)
+            assert self.held <= MAX_HELD, "more frames are held than may be"
+        return frame
+
+    def close(self) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            os.close(self._eventfd)
+
+
+@dataclass(frozen=True, slots=True)
+class CursorImage:
+    scanout_id: int
+    serial: int
+    width: int
+    height: int
+    hot_x: int
+    hot_y: int
+    pixels: bytes | None
+
+
+@dataclass(eq=False)
+class FakeFrameLink:
+    """The worker's side is this object: `post()` a message, `drop()` the link, read what was `asked`."""
+
+    sock: socket.socket
+    active: bool = False
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._messages: deque[object] = deque()
+        self._is_dropped = False
+        self.is_closed = False
+
+    def post(self, message: object) -> None:
+        self._messages.append(message)
+        os.eventfd_write(self._eventfd, 1)
+
+    def drop(self) -> None:
+        self._is_dropped = True
+        os.eventfd_write(self._eventfd, 1)
+
+    def fileno(self) -> int:
+        return self._eventfd
+
+    def receive(self) -> list[object]:
+        try:
+            os.eventfd_read(self._eventfd)
+        except BlockingIOError:
+            pass
+        if self._is_dropped:
+            raise FakeLinkClosedError("the worker has gone")
+        messages = list(self._messages)
+        self._messages.clear()
+        return messages
+
+    def set_active(self, scanout_id: int, active: bool) -> None:
+        self.active = active
+
+    def set_display(self, scanout_id: int, width: int, height: int, refresh_mhz: int = 0) -> None:
+        self.sizes.append((width, height))
+
+    def close(self) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            os.close(self._eventfd)
+            self.sock.close()
