@@ -12,6 +12,8 @@ RUFF := .venv/bin/ruff
 # Read when used: set-up may install them.
 CLANG = $(firstword $(shell command -v clang || ls /usr/bin/clang-[0-9]* 2>/dev/null | sort -rV) clang)
 CLANG_FORMAT = $(firstword $(shell command -v clang-format || ls /usr/bin/clang-format-[0-9]* 2>/dev/null | sort -rV) clang-format)
+# Older sanitizers do not stand the address randomisation of newer kernels.
+FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 C_FILES = $(shell git ls-files 'render_core/*.c' 'render_core/*.h' 'tests/*.c' 'tests/*.h' 'bench/*.c')
 # meson finds cffi's generator and ninja on PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -51,18 +53,18 @@ test-e2e: build ## the browser tests alone
 asan: setup build/asan/build.ninja ## C tests with the address and undefined-behaviour sanitizers
 	@echo '==> C tests with AddressSanitizer and UBSan'
 	@ASAN_OPTIONS=abort_on_error=1:detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-		$(MESON) test -C build/asan --print-errorlogs --timeout-multiplier 4
+		$(FIXED_ADDRESSES) $(MESON) test -C build/asan --print-errorlogs --timeout-multiplier 4
 
 tsan: setup build/tsan/build.ninja ## C tests with the thread sanitizer
 	@echo '==> C tests with ThreadSanitizer'
-	@TSAN_OPTIONS=halt_on_error=1 $(MESON) test -C build/tsan --print-errorlogs --timeout-multiplier 4 --no-suite fuzz
+	@TSAN_OPTIONS=halt_on_error=1 $(FIXED_ADDRESSES) $(MESON) test -C build/tsan --print-errorlogs --timeout-multiplier 4 --no-suite fuzz
 
 fuzz: setup build/fuzz/build.ninja ## fuzz what reads guests' bytes, FUZZ_SECONDS=60 a target
 	@$(MESON) compile -C build/fuzz
 	@for target in $$(find build/fuzz/tests -maxdepth 3 -type f -name 'fuzz_*' -perm -u+x); do \
 		name=$$(basename $$target); echo "==> $$name, $(FUZZ_SECONDS) s"; \
 		mkdir -p build/fuzz/found/$$name; corpus=tests/fuzz/corpus/$${name#fuzz_}; \
-		$$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=build/fuzz/found/$$name- \
+		$(FIXED_ADDRESSES) $$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=build/fuzz/found/$$name- \
 			build/fuzz/found/$$name $$( [ -d $$corpus ] && echo $$corpus ) || exit 1; \
 	done
 
