@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
 import signal
+import socket
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -152,15 +154,14 @@ class XorgServer:
         self._remove_leftovers()
 
     def _remove_leftovers(self) -> None:
-        # A server that was killed leaves its lock, which blocks the number for others.
-        number = self.display.removeprefix(":")
-        lock = Path(f"/tmp/.X{number}-lock")
-        try:
-            if int(lock.read_text()) == self.child.pid:
-                Path(f"/tmp/.X11-unix/X{number}").unlink(missing_ok=True)
-                lock.unlink(missing_ok=True)
-        except (OSError, ValueError):
-            pass
+        # A server that was killed leaves its socket (no lock: with -displayfd there is none). Another server may have
+        # taken the number meanwhile: then somebody listens.
+        path = f"/tmp/.X11-unix/X{self.display.removeprefix(':')}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock, contextlib.suppress(OSError):
+            try:
+                sock.connect(path)
+            except ConnectionRefusedError:
+                os.unlink(path)
 
 
 def _spawn(children: Children, command: list[str], display_fd: int, directory: Path) -> Child:

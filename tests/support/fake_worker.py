@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mmap
 import os
 import socket
@@ -23,6 +24,10 @@ class Resource:
     address: int = 0
     size_bytes: int = 0
     pixels: bytes = b""  # of 2D resources
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.width, self.height
 
 
 @dataclass
@@ -91,7 +96,10 @@ class FakeWorker:
                 asyncio.get_running_loop().remove_reader(sock)
             if sock is not self._sock:
                 return
-            packet, fds, _, _ = socket.recv_fds(sock, display_link.MAX_PACKET_BYTES, 1)
+            try:
+                packet, fds, _, _ = socket.recv_fds(sock, display_link.MAX_PACKET_BYTES, 1)
+            except ConnectionResetError:
+                return
             if not packet:
                 return
             self._handle(packet, fds)
@@ -187,7 +195,10 @@ class FakeWorker:
 
     def _send(self, kind: MessageType, sequence: int, body: bytes) -> None:
         if self._sock is not None:
-            self._sock.send(display_link.HEADER.pack(display_link.HEADER.size + len(body), kind, 0, sequence, 0) + body)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self._sock.send(
+                    display_link.HEADER.pack(display_link.HEADER.size + len(body), kind, 0, sequence, 0) + body
+                )
 
     def release(self) -> None:
         """Answer the flushes that are held."""
@@ -217,3 +228,8 @@ class FakeWorker:
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
+
+    async def until_shown(self, size: tuple[int, int]) -> None:
+        """Wait until a whole picture of this size is shown."""
+        await self.until(lambda: self.scanout is not None and self.scanout.size == size and bool(self.flushed))
+        await self.until(lambda: Rect(0, 0, *size) in self.flushed)

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guest agent's parts, wired together: one guest, from its display server's start to the last process's end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from guest_agent.children import ChildError, Children
+from guest_agent.clipboard import Clipboard
+from guest_agent.desk import Desk
+from guest_agent.display_link import run_display_link
+from guest_agent.display_server import DisplayServer, DisplayServerError, XorgServer
+from guest_agent.injector import Injector
+from guest_agent.keyboard import Keyboard
+from guest_agent.link import Link, LinkError
+from guest_agent.messages import (
+    GATEWAY_TO_AGENT,
+    STREAMER_TO_AGENT,
+    AgentReady,
+    Exited,
+    Message,
+    Stop,
+)
+from guest_agent.messages import Clipboard as ClipboardText
+from guest_agent.messages import Error as ErrorMessage
+from guest_agent.pointer import PointerDevice, open_pointer
+from guest_agent.session import EXIT_NOT_FOUND, Session, make_environment
+from guest_agent.x_connection import XConnection, XConnectionError, XError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the agent was started with."""
+
+    control_fd: int
+    agent_fd: int
+    display_path: str
+    session_directory: Path
+    width: int
+    height: int
+    command: tuple[str, ...]  # empty: the default desktop
+
+
+class AgentError(Exception):
+    """The session cannot go on; the text says why."""
+
+
+class _Ended(Exception):
+    """The session is over, in order."""
+
+
+class Agent:
+    """Runs one guest; loop thread only."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        # Ours alone within the session's directory.
+        self._directory = settings.session_directory / "guest"
+        self._control: Link | None = None
+        self._streamer: Link | None = None
+        self._pointer: PointerDevice | None = None
+        self._is_orphan = False
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> int:
+        """Run the guest to its end; return the exit code for this process. All that was started has ended then."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end)
+        children = Children()
+        server: DisplayServer | None = None
+        code = 0
+        try:
+            control = socket.socket(fileno=self._settings.control_fd)
+            self._control = await Link.open(control, GATEWAY_TO_AGENT)
+            async with asyncio.TaskGroup() as tasks:
+                # From here on the gateway's end is noticed.
+                tasks.create_task(self._serve_gateway(self._control))
+                tasks.create_task(self._wait_until_over())
+                self._directory.mkdir(mode=0o700)
+                (self._directory / "runtime").mkdir(mode=0o700)
+                server = await XorgServer.start(children, self._directory)
+                await self._serve(server, children, self._control)
+        except* _Ended:
+            pass
+        except* (AgentError, ChildError, DisplayServerError, XConnectionError) as group:
+            for error in _leaves(group):
+                _log.error("the session ends: %s", error)
+            code = 1
+        except* Exception as group:
+            _log.error("the session ends by an error of the agent", exc_info=group)
+            code = 1
+        finally:
+            await self._clean_up(children, server)
+        return code
+
+    async def _clean_up(self, children: Children, server: DisplayServer | None) -> None:
+        # Programs first: they may still have something to save.
+        await children.end_all(spare=server.child if server is not None else None)
+        if server is not None:
+            await server.stop()
+        await children.end_all()
+        if self._pointer is not None:
+            # Not before the server has ended: its driver spins once we have left.
+            self._pointer.close()
+        children.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+        if self._is_orphan:
+            # Nobody else is left to do it.
+            shutil.rmtree(self._settings.session_directory, ignore_errors=True)
+        if self._control is not None:
+            self._control.close()
+            await self._control.wait_closed()
+
+    def _end(self) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
+
+    async def _wait_until_over(self) -> None:
+        await self._over
+        raise _Ended
+
+    async def _serve_gateway(self, control: Link) -> None:
+        try:
+            while (message := await control.receive()) is not None:
+                if isinstance(message, Stop):
+                    raise _Ended
+                if isinstance(message, ErrorMessage):
+                    _log.warning("the gateway says: %s", message.message)
+        except LinkError as error:
+            raise AgentError(f"the gateway's messages are broken: {error}") from error
+        self._is_orphan = True
+        _log.warning("the gateway is gone: the session ends")
+        raise _Ended
+
+    async def _serve(self, server: DisplayServer, children: Children, control: Link) -> None:
+        """Run the session on a display server that is up; ends only by an exception."""
+        settings = self._settings
+        os.environ.update(server.environment())
+        with contextlib.ExitStack() as stack:
+            x = stack.enter_context(contextlib.closing(XConnection(server.display)))
+            desk = Desk(x, lambda: control.send(AgentReady(server.display)), is_painted=not settings.command)
+            desk.resize(settings.width, settings.height)
+            self._pointer = open_pointer(x, server.pointer_socket)
+            clipboard = stack.enter_context(contextlib.closing(Clipboard(x, self._handle_guest_text)))
+            injector = Injector(Keyboard(x), self._pointer, lambda: (desk.screen.width, desk.screen.height))
+            environment = make_environment(server.environment(), self._directory / "runtime")
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_watch_server(server))
+                tasks.create_task(desk.watch())
+                tasks.create_task(run_display_link(settings.display_path, desk))
+                tasks.create_task(injector.run())
+                tasks.create_task(self._accept_streamers(injector, clipboard))
+                tasks.create_task(self._run_program(Session(children, environment), control))
+
+    async def _run_program(self, session: Session, control: Link) -> None:
+        command = self._settings.command
+        try:
+            main = session.start_program(command) if command else session.start_desktop()
+        except ChildError as error:
+            _log.error("the guest's program cannot be run: %s", error)
+            code = EXIT_NOT_FOUND
+        else:
+            code = await asyncio.shield(main.ended)
+            _log.info("%s ended with code %d", main.name, code)
+        control.send(Exited(code))
+        raise _Ended
+
+    def _handle_guest_text(self, text: str) -> None:
+        if self._streamer is not None:
+            _send_text(self._streamer, text)
+
+    async def _accept_streamers(self, injector: Injector, clipboard: Clipboard) -> None:
+        loop = asyncio.get_running_loop()
+        with socket.socket(fileno=self._settings.agent_fd) as listener:
+            listener.setblocking(False)
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    sock, _ = await loop.sock_accept(listener)
+                    link = await Link.open(sock, STREAMER_TO_AGENT)
+                    if self._streamer is not None:
+                        _log.info("a new streamer replaces the last one")
+                        self._streamer.close()
+                        injector.reset()
+                    self._streamer = link
+                    tasks.create_task(self._serve_streamer(link, injector, clipboard))
+
+    async def _serve_streamer(self, link: Link, injector: Injector, clipboard: Clipboard) -> None:
+        try:
+            if clipboard.guest_text:
+                _send_text(link, clipboard.guest_text)
+            while (message := await link.receive()) is not None:
+                await _handle_input(message, injector, clipboard)
+        except LinkError as error:
+            _log.warning("the streamer's messages are broken: %s", error)
+        finally:
+            link.close()
+            if self._streamer is link:
+                self._streamer = None
+                injector.reset()
+
+
+async def _handle_input(message: Message, injector: Injector, clipboard: Clipboard) -> None:
+    match message:
+        case ClipboardText(text):
+            try:
+                clipboard.set_text(text)
+            except XError as error:
+                _log.debug("the clipboard is not set: %r", error)
+        case ErrorMessage(text):
+            _log.warning("the streamer says: %s", text)
+        case _:
+            await injector.put(message)
+
+
+def _send_text(link: Link, text: str) -> None:
+    try:
+        link.send(ClipboardText(text))
+    except LinkError as error:
+        # Only control characters are so much longer in JSON.
+        _log.info("the guest's clipboard stays there: %s", error)
+
+
+async def _watch_server(server: DisplayServer) -> None:
+    code = await asyncio.shield(server.child.ended)
+    raise AgentError(f"the display server ended with code {code}")
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
