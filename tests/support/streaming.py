@@ -31,7 +31,7 @@ WAIT_S = 30.0
 async def wait_until(condition: Callable[[], bool]) -> None:
     """Wait for a condition of this process; the limit is for a test that fails."""
     async with asyncio.timeout(WAIT_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  (it can be anything, also in another process)
             await asyncio.sleep(0.01)
 
 
