@@ -32,13 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     # These have options of their own.
     if given[:1] == ["devices"]:
-        from streamer import devices
+        from streamer.devices import main as devices
 
-        return devices.main(given[1:])
+        return devices(given[1:])
     if given[:1] == ["doctor"]:
-        from streamer import doctor
+        from streamer.doctor import main as doctor
 
-        return doctor.main(given[1:])
+        return doctor(given[1:])
     try:
         settings = parse_settings(given)
     except SettingsError as error:

@@ -23,7 +23,7 @@ def worker_spec(settings: Settings, display_fd: int, frames_fd: int, environment
             *(*_PYTHON, "render_core.worker"),
             *("--display-fd", str(display_fd), "--frames-fd", str(frames_fd)),
             *("--gpu", settings.gpu, "--size", str(settings.size), "--fps", str(settings.fps)),
-            *("--convert", settings.convert),
+            *("--convert", settings.convert, "--log-level", settings.log_level),
         ),
         fds=(display_fd, frames_fd),
         environment=environment,
@@ -34,7 +34,7 @@ def worker_spec(settings: Settings, display_fd: int, frames_fd: int, environment
 
 def streamer_spec(settings: Settings, frames: Path, agent: Path) -> ChildSpec:
     """The streamer; it connects to the sockets at `frames` and `agent`."""
-    options: list[str] = []
+    options = ["--log-level", settings.log_level]
     for host in media_addresses(settings.hosts):
         options += ["--host", host]
     if settings.udp_ports is not None:

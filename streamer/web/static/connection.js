@@ -10,7 +10,7 @@ const CONNECT_TIMEOUT_MS = 15000;
 
 /**
  * Events (CustomEvent, `detail` in brackets): `state` [{state, text}] with state connecting, connected, waiting (tries again by
- * itself) or ended (does not); `track` [{track, receiver}]; `open` [welcome]; `message` [object]; `closed`.
+ * itself) or ended (does not); `track` [{track, receiver}]; `open` [welcome]; `message` [object]; `closing`.
  */
 export class Connection extends EventTarget {
   #signaling = null;
@@ -113,9 +113,10 @@ export class Connection extends EventTarget {
     clearTimeout(this.#timer);
     clearTimeout(this.#deadline);
     this.#signaling?.close();
-    this.#peer?.close();
     this.#signaling = null;
-    if (this.#peer) this.#emit("closed", null);
+    // While the last picture can still be had.
+    if (this.#peer) this.#emit("closing", null);
+    this.#peer?.close();
     this.#peer = null;
   }
 

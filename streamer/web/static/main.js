@@ -25,7 +25,7 @@ const stage = element("stage");
 const connection = new Connection();
 const send = (message) => connection.send(message);
 const notices = new Notices(element("notices"));
-const screen = new Screen(stage, element("frame"), element("screen"));
+const screen = new Screen(stage, element("frame"), element("screen"), element("still"));
 const cursor = new Cursor(stage, screen);
 const clock = new Clock();
 const frameStats = new FrameStats(clock, send);
@@ -119,10 +119,7 @@ connection.addEventListener("message", ({ detail }) => {
   if (Object.hasOwn(handlers, detail?.type)) handlers[detail.type](detail);
 });
 
-connection.addEventListener("track", ({ detail }) => {
-  isPictured = false;
-  screen.setTrack(detail.track);
-});
+connection.addEventListener("track", ({ detail }) => screen.setTrack(detail.track));
 
 connection.addEventListener("open", ({ detail }) => {
   const isControl = detail.role === "control";
@@ -142,7 +139,8 @@ connection.addEventListener("open", ({ detail }) => {
   ping();
 });
 
-connection.addEventListener("closed", () => {
+connection.addEventListener("closing", () => {
+  screen.hold();
   clearTimeout(pingTimer);
   pointer.enabled = false;
   keyboard.enabled = false;
@@ -166,6 +164,7 @@ for (const name of ["playing", "resize"]) {
   element("screen").addEventListener(name, () => {
     if (connection.state !== "connected" || !element("screen").videoWidth) return;
     isPictured = true;
+    screen.release();
     panel.hide();
   });
 }

@@ -15,7 +15,7 @@ export class Peer {
    * @param {{
    *   signal: (message: object) => void, onTrack: (track: MediaStreamTrack, receiver: RTCRtpReceiver) => void,
    *   onOpen: () => void, onMessage: (message: object) => void, onFailed: (why: string) => void,
-   * }} handlers onFailed is called once, never after `close()`.
+   * }} handlers onFailed is called once, never after `close()`, which is still to be called.
    */
   constructor(welcome, handlers) {
     this.handlers = handlers;
@@ -99,7 +99,8 @@ export class Peer {
 
   #fail(why) {
     if (this.#closed) return;
-    this.close();
+    this.#closed = true;
+    clearTimeout(this.#patience);
     this.handlers.onFailed(why);
   }
 }

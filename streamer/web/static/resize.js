@@ -3,6 +3,16 @@
 
 const REST_MS = 150;
 
+/** Returns an element's size in device pixels: as the browser lays it out, where it says so and means these pixels. */
+function devicePixels({ contentRect, devicePixelContentBoxSize }) {
+  const width = Math.round(contentRect.width * devicePixelRatio);
+  const height = Math.round(contentRect.height * devicePixelRatio);
+  const box = devicePixelContentBoxSize?.[0];
+  // Emulated screens tell the ratio but lay out without it.
+  const isClose = box && Math.abs(box.inlineSize - width) <= 2 && Math.abs(box.blockSize - height) <= 2;
+  return isClose ? { width: box.inlineSize, height: box.blockSize } : { width, height };
+}
+
 export class Resizer {
   #send;
   #wanted = null;
@@ -14,13 +24,7 @@ export class Resizer {
   constructor(stage, send) {
     this.#send = send;
     const observer = new ResizeObserver(([entry]) => {
-      const box = entry.devicePixelContentBoxSize?.[0];
-      this.#wanted = box
-        ? { width: box.inlineSize, height: box.blockSize }
-        : {
-          width: Math.round(entry.contentRect.width * devicePixelRatio),
-          height: Math.round(entry.contentRect.height * devicePixelRatio),
-        };
+      this.#wanted = devicePixels(entry);
       clearTimeout(this.#timer);
       this.#timer = setTimeout(() => this.#flush(), REST_MS);
     });

@@ -21,14 +21,16 @@ export class Screen extends EventTarget {
   #stage;
   #frame;
   #video;
+  #still;
   #size = { width: 1280, height: 720, codedWidth: 1280, codedHeight: 720 };
   #isKnown = false;
 
-  constructor(stage, frame, video) {
+  constructor(stage, frame, video, still) {
     super();
     this.#stage = stage;
     this.#frame = frame;
     this.#video = video;
+    this.#still = still;
     new ResizeObserver(() => this.layout()).observe(stage);
     // A page zoom or another monitor changes the ratio without changing the stage in every case.
     const watchRatio = () => {
@@ -63,15 +65,29 @@ export class Screen extends EventTarget {
     });
   }
 
+  /** Keeps the last picture on the page: a stream that ends leaves a black one. */
+  hold() {
+    const { videoWidth, videoHeight } = this.#video;
+    if (!videoWidth || !this.#still.hidden) return;
+    this.#still.width = videoWidth;
+    this.#still.height = videoHeight;
+    this.#still.getContext("2d").drawImage(this.#video, 0, 0);
+    this.#still.hidden = false;
+  }
+
+  /** Shows the stream again. */
+  release() { this.#still.hidden = true; }
+
   layout() {
     const { width, height, codedWidth, codedHeight } = this.#size;
     const box = fit(this.#stage.clientWidth, this.#stage.clientHeight, width, height, devicePixelRatio);
     Object.assign(this.#frame.style, {
       left: `${box.left}px`, top: `${box.top}px`, width: `${box.width}px`, height: `${box.height}px`,
     });
-    Object.assign(this.#video.style, {
-      width: `${codedWidth * box.scale}px`, height: `${codedHeight * box.scale}px`,
-    });
+    for (const { style } of [this.#video, this.#still]) {
+      style.width = `${codedWidth * box.scale}px`;
+      style.height = `${codedHeight * box.scale}px`;
+    }
     this.#frame.style.visibility = this.#isKnown ? "visible" : "hidden";
     this.dispatchEvent(new Event("layout"));
   }

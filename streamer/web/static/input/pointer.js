@@ -38,7 +38,6 @@ export class Pointer {
     }, options);
     on("pointerdown", (event) => {
       onPress(event);
-      event.preventDefault();
       // So that a drag that leaves the window is followed, and its end seen.
       if (!this.isLocked) stage.setPointerCapture(event.pointerId);
       if (event.pointerType === "touch") this.#touch.down(event);
@@ -55,7 +54,8 @@ export class Pointer {
     }
     on("lostpointercapture", (event) => { if (event.pointerType === "touch") this.#touch.up(event); });
     on("wheel", (event) => this.#handleWheel(event), { passive: false });
-    // The guest has its own menus, drags, autoscroll and history.
+    // The guest has its own menus, drags, autoscroll and history. The focus stays where the keys are: mousedown moves it,
+    // and would go unheard if pointerdown were prevented.
     for (const name of ["contextmenu", "dragstart", "mousedown", "mouseup", "auxclick", "selectstart"]) {
       stage.addEventListener(name, (event) => event.preventDefault());
     }

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chromium, headless, as the end-to-end tests use it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from io import BytesIO
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+ARGUMENTS = (
+    "--no-first-run",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+)
+
+# True when there is a picture, and nothing lies over it.
+PICTURE_SHOWN = """() => window.heliograph?.stats().state === "connected"
+  && document.getElementById("screen").videoWidth > 0
+  && !document.getElementById("panel").classList.contains("shown") && document.getElementById("still").hidden"""
+
+
+def chromium_path() -> str | None:
+    """Return where the distribution's Chromium is."""
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@asynccontextmanager
+async def chromium(*extra: str) -> AsyncIterator[Browser]:
+    """Start a browser with a fresh profile."""
+    sandbox = ("--no-sandbox",) if os.geteuid() == 0 else ()
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium_path(), args=[*ARGUMENTS, *sandbox, *extra], chromium_sandbox=not sandbox
+        )
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+class Client:
+    """A page with the client, and the mistakes that its scripts made."""
+
+    def __init__(self, context: BrowserContext, page: Page) -> None:
+        self.context = context
+        self.page = page
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    async def open(self, url: str) -> None:
+        """Go to a link and wait for the picture."""
+        await self.page.goto(url)
+        await self.wait_picture()
+
+    async def wait_picture(self) -> None:
+        await self.page.wait_for_function(PICTURE_SHOWN, timeout=30_000)
+
+    async def stats(self) -> dict[str, Any]:
+        result: dict[str, Any] = await self.page.evaluate("heliograph.stats()")
+        return result
+
+    async def screenshot(self) -> npt.NDArray[np.uint8]:
+        """Return the page in device pixels: (height, width, 3), RGB."""
+        return decode_png(await self.page.screenshot())
+
+
+@asynccontextmanager
+async def client(
+    browser: Browser, width: int = 800, height: int = 450, scale: float = 1.0, **options: Any
+) -> AsyncIterator[Client]:
+    """Open a page of its own profile; fail if its scripts raised something."""
+    context = await browser.new_context(
+        viewport={"width": width, "height": height}, device_scale_factor=scale, **options
+    )
+    try:
+        opened = Client(context, await context.new_page())
+        yield opened
+        assert opened.errors == []
+    finally:
+        await context.close()
+
+
+def decode_png(png: bytes) -> npt.NDArray[np.uint8]:
+    """Return a PNG's pixels: (height, width, 3), RGB."""
+    with av.open(BytesIO(png), "r", format="png_pipe") as container:
+        frame = next(container.decode(video=0))
+        return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
