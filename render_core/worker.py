@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--gpu", default="auto")
     parser.add_argument("--size", type=_size, default=(1280, 720))
     parser.add_argument("--fps", type=float, default=60.0)
-    parser.add_argument("--format", choices=sorted(FORMATS) + ["i420"], default="yuv420p")
+    parser.add_argument("--format", choices=[*sorted(FORMATS), "i420"], default="yuv420p")
     parser.add_argument("--convert", choices=sorted(PATHS), default="auto")
     parser.add_argument("--log-level", choices=sorted(LOG_LEVELS), default="info")
     parser.add_argument("--uid", type=int, default=NOBODY, help="user to become when started as root")
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     raw = ffi.new("struct rc_device_info *")
     lib.rc_core_device_info(core, raw)
     device = device_info(raw)
-    # rc_core_run() holds the main thread, so Python's own handlers would never run: the default action ends the process.
+    # rc_core_run() holds the main thread: Python's handlers would never run. The gateway decides what a terminal's ^C means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         _enter_sandbox(device, args.uid, args.gid)

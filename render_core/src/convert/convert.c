@@ -18,7 +18,8 @@ enum rc_result rc_converter_create(struct rc_device *device, enum rc_convert_pat
 		return RC_ERROR_NOMEM;
 	}
 	converter->device = device;
-	bool gpu = path == RC_CONVERT_GPU || (path == RC_CONVERT_AUTO && device->info.kind == RC_DEVICE_GPU);
+	bool gpu = path == RC_CONVERT_GPU || (path == RC_CONVERT_AUTO && device && device->info.kind == RC_DEVICE_GPU);
+	gpu = gpu && device;
 	if (gpu && !device->host_alignment) {
 		rc_log(device->log, RC_LOG_WARN, "convert: %s cannot import host memory: pictures are converted by the CPU", device->info.name);
 	} else if (gpu) {
@@ -28,7 +29,9 @@ enum rc_result rc_converter_create(struct rc_device *device, enum rc_convert_pat
 		free(converter);
 		return RC_ERROR_UNSUPPORTED;
 	}
-	device->info.convert = rc_converter_path(converter);
+	if (device) {
+		device->info.convert = rc_converter_path(converter);
+	}
 	*out = converter;
 	return RC_OK;
 }

@@ -40,6 +40,8 @@ static inline uint64_t rc_planes_second_offset(const struct rc_planes *planes) {
 /* Converts on the path that was chosen; falls back to the CPU where the GPU cannot. One serves all scanouts. Core thread only. */
 struct rc_converter;
 
+/* `device` NULL: no Vulkan, the CPU path alone (tests of what lies around it). RC_ERROR_UNSUPPORTED: RC_CONVERT_GPU was asked for and
+ * cannot be. */
 enum rc_result rc_converter_create(struct rc_device *device, enum rc_convert_path path, struct rc_converter **out);
 void rc_converter_destroy(struct rc_converter *converter);
 enum rc_convert_path rc_converter_path(const struct rc_converter *converter);

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the seeds of the C fuzz targets' corpora: make_corpus.py. Findings are added to the same folders by hand."""
+
+import struct
+from pathlib import Path
+
+ROOT = Path(__file__).parent / "corpus"
+
+
+def record(kind: int, body: bytes) -> bytes:
+    return struct.pack("<BH", kind, len(body)) + body
+
+
+def hdr(command: int, *fields: int) -> bytes:
+    return struct.pack("<IIQII", command, 0, 0, 0, 0) + struct.pack(f"<{len(fields)}I", *fields)
+
+
+def control(command: int, *fields: int, tail: bytes = b"") -> bytes:
+    return record(1, hdr(command, *fields) + tail)
+
+
+def entry(address: int, length: int) -> bytes:
+    return struct.pack("<QII", address, length, 0)
+
+
+INFO, CREATE_2D, UNREF, SCANOUT, FLUSH, TRANSFER, ATTACH, DETACH = range(0x100, 0x108)
+EDID, BLOB, SCANOUT_BLOB = 0x10A, 0x10C, 0x10D
+WAIT = record(4, b"")
+
+display_2d = (
+    control(CREATE_2D, 1, 1, 64, 48)
+    + control(ATTACH, 1, 2, tail=entry(0x10000, 5000) + entry(0x20000, 8000))
+    + control(SCANOUT, 0, 0, 64, 48, 0, 1)
+    + control(TRANSFER, 0, 0, 64, 48, 0, 0, 1, 0)
+    + control(FLUSH, 0, 0, 64, 48, 1, 0)
+    + WAIT
+    + control(FLUSH, 3, 3, 8, 8, 1, 0)
+    + WAIT
+    + control(DETACH, 1, 0)
+    + control(UNREF, 1, 0)
+)
+blob = control(BLOB, 2, 1, 0, 1, 0, 0, 12288, 0, tail=entry(0x10000, 12288))
+blob_scanout = control(SCANOUT_BLOB, 0, 0, 64, 48, 0, 2, 64, 48, 2, 0, 256, 0, 0, 0, 0, 0, 0, 0)
+display_blob = blob + blob_scanout + control(FLUSH, 1, 1, 33, 7, 2, 0) + WAIT + control(FLUSH, 0, 0, 64, 48, 2, 0) + WAIT
+queries = control(INFO) + control(EDID, 0, 0) + control(EDID, 99, 0) + control(0x123)
+cursor = control(CREATE_2D, 3, 1, 64, 64) + record(2, hdr(0x300, 0, 5, 6, 0, 3, 1, 1, 0)) + record(2, hdr(0x301, 0, 7, 8, 0, 0, 0, 0, 0))
+regions = record(3, struct.pack("<QQQ", 0x400000, 65536, 0)) + record(0, struct.pack("<IHHIIQ", 24, 3, 0, 1, 0, 0x10000)) + blob
+pages = control(BLOB, 2, 1, 0, 3, 0, 0, 12288, 0, tail=entry(0x12000, 4096) + entry(0x10000, 4096) + entry(0x20000, 4096))
+raw = record(0, b"\x10\0\0\0\4\0\0\0\1\0\0\0\0\0\0\0") + record(0, b"x") + record(0, struct.pack("<IHHII", 16, 1, 0, 0, 0))
+
+
+def packet(kind: int, *fields: int) -> bytes:
+    body = struct.pack("<IHHII", 16 + 4 * len(fields), kind, 0, 0, 0) + struct.pack(f"<{len(fields)}I", *fields)
+    return bytes([len(body)]) + body
+
+
+hello = packet(1, 1, 0)
+layout = struct.pack("<7IxxxxQQQ", 1, 64, 32, 64, 32, 64, 4, 4096, 4096, 20480)
+rect = struct.pack("<4I", 1, 2, 3, 4)
+slot = struct.pack("<II6Q", 2, 1, 1, 0, 1, 2, 3, 4) + rect * 16
+page = struct.pack("<4I", 0x52464C48, 4, 1, 0) + slot * 4
+
+SEEDS = {
+    "display_link": {
+        "two_d": display_2d,
+        "blob": display_blob,
+        "queries": queries,
+        "cursor": cursor,
+        "regions": regions + blob_scanout,
+        "pages": pages + blob_scanout + control(FLUSH, 0, 0, 64, 48, 2, 0),
+        "raw": raw,
+        "unref_while_shown": display_blob + control(UNREF, 2, 0) + control(FLUSH, 0, 0, 64, 48, 2, 0),
+    },
+    "frame_link": {
+        "session": hello + packet(2, 0, 1) + packet(3, 0, 800, 600, 60000) + packet(2, 0, 0),
+        "wrong": hello + hello + packet(2, 99, 1) + packet(3, 0, 1, 70000, 1) + packet(9, 0, 0),
+        "first": packet(2, 0, 1) + packet(1, 7, 0),
+    },
+    "ring": {"good": layout + page, "short": layout[:9], "damage": layout + page.replace(rect, b"\xff" * 16)},
+}
+
+for target, seeds in SEEDS.items():
+    for name, data in seeds.items():
+        (ROOT / target / f"seed_{name}").write_bytes(data)
