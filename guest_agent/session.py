@@ -63,7 +63,7 @@ def desktop_environment(environment: Mapping[str, str]) -> dict[str, str]:
         "XDG_CONFIG_DIRS": f"{DESKTOP / 'config'}:{config}",
         "XDG_CURRENT_DESKTOP": "Heliograph",
         "XENVIRONMENT": str(DESKTOP / "xresources"),
-        "QT_QPA_PLATFORMTHEME": environment.get("QT_QPA_PLATFORMTHEME", "gtk3"),
+        "GTK2_RC_FILES": f"{environment.get('GTK2_RC_FILES', '/etc/gtk-2.0/gtkrc')}:{DESKTOP / 'gtkrc-2.0'}",
     }
 
 
