@@ -165,7 +165,8 @@ class Viewer:
     def send(self, message: Mapping[str, Any]) -> None:
         """Send on the reliable channel; lost when it is not open."""
         if self._peer is not None:
-            self._peer.send_control(json.dumps(message, separators=(",", ":")))
+            # Not in ASCII: a part of a clipboard must fit in one message.
+            self._peer.send_control(json.dumps(message, ensure_ascii=False, separators=(",", ":")))
 
     def send_error(self, text: str) -> None:
         """Tell the client what was wrong with a message of its own."""

@@ -43,6 +43,7 @@ class HeldInput:
         if before == keysym or (before is None and len(self._keys) >= MAX_HELD):
             return []  # the guest repeats keys by itself
         if before is not None:
+            del self._keys[place]
             messages.append(Key(before, down=False))
         if keysym == ISO_LEVEL3_SHIFT and self._keys.get("ControlLeft") == CONTROL_LEFT:
             # Windows presses Control before AltGr; the guest would take the text for a shortcut.

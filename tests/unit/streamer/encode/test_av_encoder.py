@@ -6,12 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
-from typing import cast
 
 import av
 import numpy as np
 import pytest
-from av.video.codeccontext import VideoCodecContext
 
 from streamer.encode.av_encoder import AvEncoder
 from streamer.encode.encoder import EncoderError, EncoderSettings, PixelFormat, Planes
@@ -98,7 +96,7 @@ def test_the_picture_comes_back_right(pixel_format: PixelFormat) -> None:
         chroma[:60], chroma[60:] = 90, 170
     data = encoder.encode(planes, keyframe=True, pts=0).data
     encoder.close()
-    decoder = cast(VideoCodecContext, av.CodecContext.create("h264", "r"))
+    decoder = av.CodecContext.create("h264", "r")
     decoder.thread_count = 1
     frames = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
     assert len(frames) == 1

@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract with aiortc: every name that is overridden or reached into, and a pair of peers that shows the effect.
+
+When aiortc is updated and one of these fails, look at `streamer/rtc/` before anything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+import aioice.ice
+import aiortc.codecs
+import aiortc.rtcdtlstransport
+import aiortc.rtcicetransport
+import aiortc.rtcpeerconnection
+import aiortc.rtcrtpsender
+import aiortc.rtp
+import pytest
+from aiortc import RTCPeerConnection, RTCRtpReceiver
+from aiortc.codecs.h264 import H264Encoder
+from aiortc.rtp import RTCP_PSFB_FIR, RTCP_PSFB_PLI, RtcpPacket, RtcpPsfbPacket, RtcpRtpfbPacket, RtpPacket
+
+from streamer.rtc import overrides
+from streamer.rtc.extensions import PLAYOUT_DELAY_URI, TRANSPORT_CC_URI, StreamExtensionsMap
+from streamer.rtc.ice import StreamConnection, StreamProtocol
+from streamer.rtc.peer import Peer, RtcSettings
+from streamer.rtc.sender import StreamSender
+from streamer.rtc.signaling import Offer
+from streamer.rtc.track import SentFrame, StreamFrame
+from streamer.rtc.transport import StreamDtlsTransport, TransportFeedbackPacket
+from tests.support.streaming import wait_until
+
+overrides.install()
+
+
+def test_this_is_the_version_that_was_looked_at() -> None:
+    assert version("aiortc") == overrides.AIORTC_VERSION
+
+
+def test_installing_twice_changes_nothing() -> None:
+    before = len(aiortc.codecs.HEADER_EXTENSIONS["video"])
+    overrides.install()
+    assert len(aiortc.codecs.HEADER_EXTENSIONS["video"]) == before
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "ours"),
+    [
+        (aiortc.rtp, "HeaderExtensionsMap", StreamExtensionsMap),
+        (aiortc.rtcpeerconnection, "RTCRtpSender", StreamSender),
+        (aiortc.rtcpeerconnection, "RTCDtlsTransport", StreamDtlsTransport),
+        (aiortc.rtcicetransport, "Connection", StreamConnection),
+        (aiortc.rtcrtpsender, "RTP_HISTORY_SIZE", 4096),
+        (aioice.ice, "CONSENT_INTERVAL", 1),
+        (aioice.ice, "CONSENT_FAILURES", 5),
+    ],
+)
+def test_ours_is_in_place(module: object, name: str, ours: object) -> None:
+    assert getattr(module, name) == ours
+
+
+@pytest.mark.parametrize(
+    ("function", "parameters"),
+    [
+        (aiortc.rtcrtpsender.RTCRtpSender._next_encoded_frame, ["self", "codec"]),
+        (aiortc.rtcrtpsender.RTCRtpSender._send_keyframe, ["self"]),
+        (aiortc.rtcrtpsender.RTCRtpSender.send, ["self", "parameters"]),
+        (aiortc.rtcdtlstransport.RTCDtlsTransport._send_rtp, ["self", "data"]),
+        (aiortc.rtcdtlstransport.RTCDtlsTransport._handle_rtcp_data, ["self", "data"]),
+        (aiortc.rtcdtlstransport.RTCDtlsTransport._handle_rtp_data, ["self", "data", "arrival_time_ms"]),
+        (aiortc.rtcdtlstransport.RtpRouter.route_rtcp, ["self", "packet"]),
+        (aioice.ice.Connection.get_component_candidates, ["self", "component", "addresses", "timeout"]),
+        (aioice.ice.StunProtocol.datagram_received, ["self", "data", "addr"]),
+        (aioice.ice.server_reflexive_candidate, ["protocol", "stun_server"]),
+        (H264Encoder.pack, ["self", "packet"]),
+    ],
+)
+def test_what_we_override_or_call_has_its_signature(function: Any, parameters: list[str]) -> None:
+    assert list(inspect.signature(function).parameters) == parameters
+
+
+def test_what_we_reach_into_is_used_by_aiortc() -> None:
+    source = inspect.getsource(aiortc.rtcrtpsender.RTCRtpSender)
+    for name in (
+        "self.__rtp_header_extensions_map = rtp.HeaderExtensionsMap()",
+        "packet.serialize(self.__rtp_header_extensions_map)",
+        "self.__rtp_timestamp = packet.timestamp",
+        "% RTP_HISTORY_SIZE",
+        "enc_frame = await self._next_encoded_frame(codec)",
+        "self.__encoder.pack(data)",
+    ):
+        assert name in source
+    source = inspect.getsource(aioice.ice.Connection)
+    for name in ("self._remote_candidates", "self._nominated", "self._protocols", "self.get_component_candidates("):
+        assert name in source
+    source = inspect.getsource(aioice.ice.Connection.query_consent)
+    assert "CONSENT_INTERVAL" in source and "CONSENT_FAILURES" in source
+    assert "iceServers = self.getDefaultIceServers()" in inspect.getsource(aiortc.rtcicetransport.RTCIceGatherer)
+
+
+def test_feedback_of_odd_sizes_does_not_spoil_its_compound() -> None:
+    # 17 bytes of FCI and 3 of padding, behind a PLI.
+    pli = RtcpPsfbPacket(fmt=RTCP_PSFB_PLI, ssrc=1, media_ssrc=2)
+    fci = bytes(17)
+    feedback = bytes((0xAF, 205, 0, 7)) + (1).to_bytes(4) + (2).to_bytes(4) + fci + bytes((0, 0, 3))
+    packets = RtcpPacket.parse(bytes(pli) + feedback)
+    assert packets[0] == pli
+    assert isinstance(packets[1], TransportFeedbackPacket) and packets[1].fci == fci
+
+
+def test_nacks_are_parsed_as_before() -> None:
+    nack = RtcpRtpfbPacket(fmt=1, ssrc=1, media_ssrc=2, lost=[5, 7])
+    assert RtcpPacket.parse(bytes(nack)) == [nack]
+
+
+class StockViewer:
+    """A stock receiver that keeps the packets as they came, and a Peer that sends to it."""
+
+    def __init__(self) -> None:
+        self.packets: list[RtpPacket] = []
+        self.sent: list[SentFrame] = []
+        self.keyframes_wanted = 0
+        self.is_connected = False
+        self.lost: list[str] = []
+        self.connection = RTCPeerConnection()
+        self.peer = Peer(RtcSettings(), self)
+
+    @property
+    def receiver(self) -> RTCRtpReceiver:
+        return self.connection.getReceivers()[0]
+
+    @property
+    def sender_transport(self) -> StreamDtlsTransport:
+        transport = self.peer._transport
+        assert transport is not None
+        return transport
+
+    @property
+    def sender(self) -> StreamSender:
+        sender = self.peer._connection.getSenders()[0]
+        assert isinstance(sender, StreamSender)
+        return sender
+
+    def keep_packets(self) -> None:
+        transport = self.receiver.transport
+        handle = transport._handle_rtp_data
+
+        async def keep(data: bytes, arrival_time_ms: int) -> None:
+            self.packets.append(RtpPacket.parse(data, transport._rtp_header_extensions_map))
+            await handle(data, arrival_time_ms)
+
+        transport._handle_rtp_data = keep  # type: ignore[method-assign]
+
+    def handle_connected(self) -> None:
+        self.is_connected = True
+
+    def handle_channel_open(self, label: str) -> None: ...
+
+    def handle_message(self, label: str, message: str | bytes) -> None: ...
+
+    def handle_keyframe_wanted(self) -> None:
+        self.keyframes_wanted += 1
+
+    def handle_sent(self, sent: SentFrame) -> None:
+        self.sent.append(sent)
+
+    def handle_lost(self, reason: str) -> None:
+        self.lost.append(reason)
+
+    def push(self, pts: int, size: int = 5000, is_keyframe: bool = True) -> None:
+        unit = b"\0\0\0\1\x65" + bytes((pts + index) % 251 + 4 for index in range(size))
+        self.peer.track.push(StreamFrame(unit, is_keyframe, pts, 0, 0, 0, 0, 0))
+
+
+@asynccontextmanager
+async def stock_viewer() -> AsyncIterator[StockViewer]:
+    viewer = StockViewer()
+    connection = viewer.connection
+    connection.addTransceiver("video", direction="recvonly")
+    connection.createDataChannel("control")
+    await connection.setLocalDescription(await connection.createOffer())
+    answer = await viewer.peer.answer(Offer(connection.localDescription.sdp))
+    await connection.setRemoteDescription(aiortc.RTCSessionDescription(answer, "answer"))
+    viewer.keep_packets()
+    await wait_until(lambda: viewer.is_connected)
+    try:
+        yield viewer
+    finally:
+        # Trap: an exception in the last BYE must not make this hang.
+        async with asyncio.timeout(20):
+            await viewer.peer.close()
+            await connection.close()
+
+
+async def test_every_packet_carries_playout_delay_and_its_number() -> None:
+    async with stock_viewer() as viewer:
+        raw: list[bytes] = []
+        transport = viewer.sender_transport
+        protect = transport._tx_srtp.protect
+        transport._tx_srtp = _Spy(raw, protect, transport._tx_srtp)  # type: ignore[assignment]
+        viewer.push(0)
+        viewer.push(1500, is_keyframe=False)
+        await wait_until(lambda: len(viewer.packets) >= 8)
+        ids = {each.uri: each.id for each in aiortc.codecs.HEADER_EXTENSIONS["video"]}
+        numbers = []
+        for data in raw:
+            profile, length = int.from_bytes(data[12:14]), int.from_bytes(data[14:16]) * 4
+            found = dict(aiortc.rtp.unpack_header_extensions(profile, data[16 : 16 + length]))
+            assert found[ids[PLAYOUT_DELAY_URI]] == b"\0\0\0"
+            numbers.append(int.from_bytes(found[ids[TRANSPORT_CC_URI]]))
+        assert numbers == list(range(len(raw)))
+        assert viewer.sender_transport.history.statistics.packets_sent == len(raw)
+        assert viewer.packets[0].extensions.transport_sequence_number is not None
+
+
+class _Spy:
+    """Notes what goes into SRTP."""
+
+    def __init__(self, raw: list[bytes], protect: Any, session: Any) -> None:
+        self._raw, self._protect, self._session = raw, protect, session
+
+    def protect(self, data: bytes) -> bytes:
+        self._raw.append(data)
+        return bytes(self._protect(data))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+async def test_a_packet_long_gone_can_be_sent_again_with_a_new_number() -> None:
+    async with stock_viewer() as viewer:
+        # More packets than aiortc would keep; slowly, since nobody here shall lose any.
+        for index in range(20):
+            viewer.push(index * 1500, size=40_000)
+            count = len(viewer.packets)
+            await wait_until(lambda count=count: len(viewer.packets) >= count + 30)  # type: ignore[misc]
+        first = viewer.packets[0]
+        count = len(viewer.packets)
+        await viewer.sender._retransmit(first.sequence_number)
+        await wait_until(lambda: any(packet.ssrc != first.ssrc for packet in viewer.packets[count - 1 :]))
+        again = next(packet for packet in viewer.packets if packet.ssrc != first.ssrc)
+        assert again.payload[:2] == first.sequence_number.to_bytes(2)
+        assert again.payload[2:] == first.payload
+        numbers = [packet.extensions.transport_sequence_number for packet in viewer.packets]
+        assert again.extensions.transport_sequence_number not in (None, first.extensions.transport_sequence_number)
+        assert len(set(numbers)) == len(numbers)
+
+
+async def test_pli_and_fir_reach_the_encoder() -> None:
+    async with stock_viewer() as viewer:
+        viewer.push(0)
+        await wait_until(lambda: bool(viewer.packets))
+        ssrc = viewer.packets[0].ssrc
+        transport = viewer.receiver.transport
+        pli = RtcpPsfbPacket(fmt=RTCP_PSFB_PLI, ssrc=1, media_ssrc=ssrc)
+        await transport._send_rtp(bytes(pli))
+        await wait_until(lambda: viewer.keyframes_wanted == 1)
+        fir = RtcpPsfbPacket(fmt=RTCP_PSFB_FIR, ssrc=1, media_ssrc=0, fci=ssrc.to_bytes(4) + b"\1\0\0\0")
+        await transport._send_rtp(bytes(fir))
+        await wait_until(lambda: viewer.keyframes_wanted == 2)
+
+
+async def test_malformed_rtcp_costs_nothing_but_itself() -> None:
+    async with stock_viewer() as viewer:
+        viewer.push(0)
+        await wait_until(lambda: bool(viewer.packets))
+        transport = viewer.receiver.transport
+        ssrc = viewer.packets[0].ssrc
+        head = bytes((0x8F, 205, 0, 3)) + bytes(4) + ssrc.to_bytes(4)
+        remb = RtcpPsfbPacket(fmt=15, ssrc=1, media_ssrc=0, fci=b"REMB\xff\0\0\0")
+        for data in (head + b"\0\0\0\0", bytes((0x81, 201, 0, 1)) + bytes(4), bytes(remb)):
+            await transport._send_rtp(data)
+        pli = RtcpPsfbPacket(fmt=RTCP_PSFB_PLI, ssrc=1, media_ssrc=ssrc)
+        await transport._send_rtp(bytes(pli))
+        await wait_until(lambda: viewer.keyframes_wanted == 1)
+        assert viewer.sender_transport.history.statistics.malformed_feedbacks == 1
+        assert not viewer.lost
+
+
+async def test_feedback_becomes_statistics() -> None:
+    async with stock_viewer() as viewer:
+        viewer.push(0, size=20_000)
+        await wait_until(lambda: len(viewer.packets) >= 10)
+        fci = (0).to_bytes(2) + (10).to_bytes(2) + bytes(4) + (1 << 13 | 10).to_bytes(2) + bytes(10)
+        report = bytes((0x8F, 205, 0, 7)) + bytes(8) + fci
+        await viewer.receiver.transport._send_rtp(report)
+        await wait_until(lambda: viewer.peer.statistics.packets_acked == 10)
+
+
+async def test_frames_are_reported_when_sent_with_the_time_on_the_wire() -> None:
+    async with stock_viewer() as viewer:
+        viewer.push(0)
+        viewer.push(90_000)
+        viewer.push(93_000, is_keyframe=False)
+        await wait_until(lambda: len(viewer.sent) >= 2)
+        stamps = {packet.timestamp for packet in viewer.packets}
+        await wait_until(lambda: viewer.sent[-1].frame.pts == 93_000)
+        assert {sent.rtp for sent in viewer.sent} <= stamps | {packet.timestamp for packet in viewer.packets}
+        assert [(sent.frame.pts - viewer.sent[0].frame.pts) for sent in viewer.sent] == [
+            (sent.rtp - viewer.sent[0].rtp) & 0xFFFFFFFF for sent in viewer.sent
+        ]
+
+
+async def test_a_failing_transport_does_not_make_close_hang() -> None:
+    async with stock_viewer() as viewer:
+
+        class Broken:
+            def __getattr__(self, name: str) -> Any:
+                raise RuntimeError("broken")
+
+        viewer.sender_transport._tx_srtp = Broken()  # type: ignore[assignment]
+        viewer.push(0)
+        with pytest.raises(ConnectionError):
+            await viewer.sender_transport._send_rtp(bytes((0x80, 99)) + bytes(20))
+
+
+async def test_ice_is_the_only_transport_and_on_loopback() -> None:
+    async with stock_viewer() as viewer:
+        connection = viewer.sender_transport.transport._connection
+        assert isinstance(connection, StreamConnection)
+        assert {type(protocol) for protocol in connection._protocols} == {StreamProtocol}
+        assert {candidate.host for candidate in connection.local_candidates} == {"127.0.0.1"}
+        assert connection.stun_server is None and connection.turn_server is None
+        assert viewer.sender_transport.unsent_bytes == 0
