@@ -18,6 +18,15 @@ C_FILES = $(shell git ls-files 'render_core/*.c' 'render_core/*.h' 'tests/*.c' '
 # meson finds cffi's generator and ninja on PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
+# $(call meson_test,FOLDER,ENVIRONMENT,OPTIONS): build quietly, then run.
+define meson_test
+@$(MESON) compile -C $(1) >$(1)/compile.log 2>&1 || { tail -n 40 $(1)/compile.log; exit 1; }
+@$(2) $(MESON) test -C $(1) --no-rebuild --print-errorlogs $(3)
+endef
+ASAN_ENVIRONMENT = ASAN_OPTIONS=abort_on_error=1:detect_leaks=1:allocator_may_return_null=1 \
+	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(FIXED_ADDRESSES)
+TSAN_ENVIRONMENT = TSAN_OPTIONS=halt_on_error=1 $(FIXED_ADDRESSES)
+
 .DEFAULT_GOAL := help
 .PHONY: help setup build run test test-c test-quick test-e2e asan tsan fuzz bench gpu-check soak lint format clean
 
@@ -41,7 +50,7 @@ test: build test-c asan ## all tests
 
 test-c: build build/dev/build.ninja ## the C tests
 	@echo '==> C tests'
-	@$(MESON) test -C build/dev --print-errorlogs --no-suite fuzz
+	$(call meson_test,build/dev)
 
 test-quick: test-c ## what takes less than two minutes: no browser, nothing slow
 	@echo '==> Tests without a browser'
@@ -52,20 +61,21 @@ test-e2e: build ## the browser tests alone
 
 asan: setup build/asan/build.ninja ## C tests with the address and undefined-behaviour sanitizers
 	@echo '==> C tests with AddressSanitizer and UBSan'
-	@ASAN_OPTIONS=abort_on_error=1:detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-		$(FIXED_ADDRESSES) $(MESON) test -C build/asan --print-errorlogs --timeout-multiplier 4
+	$(call meson_test,build/asan,$(ASAN_ENVIRONMENT),--timeout-multiplier 4)
 
 tsan: setup build/tsan/build.ninja ## C tests with the thread sanitizer
 	@echo '==> C tests with ThreadSanitizer'
-	@TSAN_OPTIONS=halt_on_error=1 $(FIXED_ADDRESSES) $(MESON) test -C build/tsan --print-errorlogs --timeout-multiplier 4 --no-suite fuzz
+	$(call meson_test,build/tsan,$(TSAN_ENVIRONMENT),--timeout-multiplier 4)
 
 fuzz: setup build/fuzz/build.ninja ## fuzz what reads guests' bytes, FUZZ_SECONDS=60 a target
-	@$(MESON) compile -C build/fuzz
+	@$(MESON) compile -C build/fuzz >build/fuzz/compile.log 2>&1 || { tail -n 40 build/fuzz/compile.log; exit 1; }
 	@for target in $$(find build/fuzz/tests -maxdepth 3 -type f -name 'fuzz_*' -perm -u+x); do \
 		name=$$(basename $$target); echo "==> $$name, $(FUZZ_SECONDS) s"; \
 		mkdir -p build/fuzz/found/$$name; corpus=tests/fuzz/corpus/$${name#fuzz_}; \
-		$(FIXED_ADDRESSES) $$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=build/fuzz/found/$$name- \
-			build/fuzz/found/$$name $$( [ -d $$corpus ] && echo $$corpus ) || exit 1; \
+		$(FIXED_ADDRESSES) $$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
+			-artifact_prefix=build/fuzz/found/$$name- build/fuzz/found/$$name $$( [ -d $$corpus ] && echo $$corpus ) \
+			>build/fuzz/$$name.log 2>&1 || { tail -n 60 build/fuzz/$$name.log; exit 1; }; \
+		grep -E 'DONE|executed_units' build/fuzz/$$name.log; \
 	done
 
 bench: build ## measure latency, rates and cost; writes build/bench
@@ -103,4 +113,5 @@ build/tsan/build.ninja: | setup
 
 build/fuzz/build.ninja: | setup
 	@CC=$(CLANG) $(MESON) setup build/fuzz -Dfuzz=true -Dtests=false -Dpython=false -Db_sanitize=address,undefined -Db_lundef=false \
+		-Dc_args=-fsanitize=fuzzer-no-link \
 		>build/fuzz.log || { tail -n 30 build/fuzz.log; exit 1; }
