@@ -86,24 +86,20 @@ class SpareKeys:
 
 
 class Keyboard:
-    """The guest's keyboard; loop thread only.
-
-    The guest's own key repeat is off: a viewer's keyboard repeats by pressing again, so that a slow network types
-    nothing twice.
-    """
+    """The guest's keyboard; loop thread only. Held keys are repeated by the X server."""
 
     def __init__(self, x: XConnection) -> None:
         self._x = x
         self._xtest = x.extension("xtest")
         self._xkb = x.extension("xkb")
         self._held: dict[int, int] = {}  # canonical keysym -> keycode
+        self._unrepeated: set[int] = set()
         self._spare = SpareKeys()
         self._is_changed = False
         if not x.reply(self._xkb.UseExtension(1, 0)).supported:
             raise XConnectionError("the X server has no XKB")
         x.on(xcffib.xkb.NewKeyboardNotifyEvent, self._handle_keymap_changed)
         self._select_events()
-        x.core.ChangeKeyboardControl(xproto.KB.AutoRepeatMode, [xproto.AutoRepeatMode.Off])
         self._keymap = self._load()
         self._find_spare_keys()
 
@@ -150,7 +146,7 @@ class Keyboard:
         return self._spare.wait_seconds(set(self._held.values()), time.monotonic())
 
     def press(self, keysym: int) -> None:
-        """Press a key; pressing one that is held repeats it."""
+        """Press a key; one that is held is released first."""
         if self._is_changed:
             self._keymap = self._load()
         keysym = keysyms.canonical(keysym)
@@ -173,6 +169,8 @@ class Keyboard:
         for held_keysym, held_keycode in list(self._held.items()):
             if held_keycode == keycode:
                 self.release(held_keysym)
+        if toggled:
+            self._set_repeat(keycode, False)
         with self._modifiers(toggled):
             self._fake(keycode, down=True)
         self._held[keysym] = keycode
@@ -188,7 +186,18 @@ class Keyboard:
             keycode = next((self._held.pop(other) for other in pair if other in self._held), None)
         if keycode is not None:
             self._fake(keycode, down=False)
+            if keycode in self._unrepeated:
+                self._set_repeat(keycode, True)
             self._x.flush()
+
+    def _set_repeat(self, keycode: int, repeats: bool) -> None:
+        # A key that got modifiers for its press alone would repeat as another character.
+        if repeats:
+            self._unrepeated.discard(keycode)
+        else:
+            self._unrepeated.add(keycode)
+        mode = xproto.AutoRepeatMode.On if repeats else xproto.AutoRepeatMode.Off
+        self._x.core.ChangeKeyboardControl(xproto.KB.Key | xproto.KB.AutoRepeatMode, [keycode, mode])
 
     def release_all(self) -> None:
         """Release every key that is held."""

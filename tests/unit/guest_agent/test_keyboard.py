@@ -108,6 +108,20 @@ async def test_repeated_press_types_again(typist: Typist) -> None:
     assert await typist.terminal.read_line() == "xxx"
 
 
+async def test_held_key_repeats_as_what_it_was(guest: Guest) -> None:
+    with contextlib.closing(Typist(guest, "stty -echo -icanon min 1; echo ready; stdbuf -o0 od -An -v -tx1 -w1")) as typist:
+        await typist.wait_until_ready()
+        core = guest.x.core
+        await typist.key(ord("x"), True)
+        assert [await typist.terminal.read_line() for _ in range(4)] == [" 78"] * 4
+        await typist.key(ord("x"), False)
+        before = bytes(guest.x.reply(core.GetKeyboardControl()).auto_repeats)
+        await typist.key(ord("!"), True)
+        assert bytes(guest.x.reply(core.GetKeyboardControl()).auto_repeats) != before
+        await typist.key(ord("!"), False)
+        assert bytes(guest.x.reply(core.GetKeyboardControl()).auto_repeats) == before
+
+
 async def test_shortcuts_reach_the_program(guest: Guest) -> None:
     command = "trap 'echo interrupted' INT; echo ready; while :; do sleep 1000; done"
     with contextlib.closing(Typist(guest, command)) as typist:
