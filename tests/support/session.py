@@ -29,6 +29,7 @@ class Session:
                 [sys.executable, "-m", "streamer.cli", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
+                bufsize=0,  # select() must see what has not been read
                 stderr=log,
                 env={**os.environ, "XDG_RUNTIME_DIR": str(self.runtime)},
             )

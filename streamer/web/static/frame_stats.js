@@ -14,7 +14,8 @@ export class FrameStats {
   #shown = new Map(); // rtp → {receiveMs, presentMs, decodeMs}
   #joined = [];
   #times = []; // when distinct pictures were presented
-  #distinct = 0;
+  #presented = 0;
+  #repeats = 0;
   #lastRtp = null;
   #reportedMs = 0;
   #bitrateBps = 0;
@@ -58,7 +59,7 @@ export class FrameStats {
     const rtp = metadata.rtpTimestamp;
     if (rtp === undefined || rtp === this.#lastRtp) return;
     this.#lastRtp = rtp;
-    this.#distinct += 1;
+    this.#presented += 1;
     this.#times.push(now);
     while (this.#times.length && this.#times[0] < now - 2000) this.#times.shift();
     const shown = {
@@ -79,6 +80,10 @@ export class FrameStats {
     const shown = this.#shown.get(rtp);
     if (!trace || !shown || this.#clock.offsetMs === null) return;
     this.#shown.delete(rtp);
+    if (!trace.flush) {
+      this.#repeats += 1;
+      return;
+    }
     const sentMs = this.#clock.toLocalMs(trace.sent);
     const decode = Number.isFinite(shown.decodeMs) ? shown.decodeMs : 0;
     this.#joined.push({
@@ -107,12 +112,12 @@ export class FrameStats {
   }
 
   get bitrateBps() { return this.#bitrateBps; }
-  /** How many different pictures have been presented since the page was opened. */
-  get distinct() { return this.#distinct; }
+  /** How many pictures have been presented since the page was opened, without those that only refined the last. */
+  get distinct() { return this.#presented - this.#repeats; }
   /** The frames of which everything is known, oldest first. */
   get frames() { return this.#joined.slice(); }
 
-  /** Different pictures presented in the last second. */
+  /** Pictures presented in the last second. */
   get fps() {
     const now = performance.now();
     return this.#times.filter((time) => time > now - 1000).length;

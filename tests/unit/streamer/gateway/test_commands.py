@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+from streamer.config import PortRange, Settings, Size
+from streamer.gateway.commands import agent_spec, streamer_spec, worker_spec
+
+
+def test_worker_gets_its_sockets_and_its_driver() -> None:
+    settings = Settings(size=Size(801, 601), fps=30, gpu="cpu", convert="gpu")
+    spec = worker_spec(settings, 7, 8, {"LD_LIBRARY_PATH": "/x"})
+    line = " ".join(spec.command)
+    assert "-m render_core.worker --display-fd 7 --frames-fd 8 --gpu cpu --size 801x601 --fps 30 --convert gpu" in line
+    assert (spec.fds, spec.environment) == ((7, 8), {"LD_LIBRARY_PATH": "/x"})
+
+
+def test_streamer_gets_the_networks_options() -> None:
+    settings = Settings(
+        hosts=("127.0.0.1", "::1"),
+        udp_ports=PortRange(5, 9),
+        ice_servers=("stun:a:1", "turn:u:p@b"),
+        bitrate_bps=5_000_000,
+        resizable=False,
+    )
+    line = " ".join(streamer_spec(settings, Path("/s/frames.sock"), Path("/s/agent.sock")).command)
+    for part in (
+        "-m streamer.process --frames /s/frames.sock --agent /s/agent.sock",
+        "--host 127.0.0.1 --host ::1",
+        "--udp-ports 5-9",
+        "--ice-server stun:a:1 --ice-server turn:u:p@b",
+        "--bitrate 5000000",
+        "--no-resize",
+    ):
+        assert part in line
+
+
+def test_streamer_gets_addresses_and_no_wildcards() -> None:
+    command = streamer_spec(Settings(hosts=("0.0.0.0",)), Path("/f"), Path("/a")).command
+    hosts = [command[index + 1] for index, word in enumerate(command) if word == "--host"]
+    assert "127.0.0.1" in hosts
+    assert "0.0.0.0" not in hosts
+
+
+def test_guest_comes_last_and_cannot_be_taken_for_an_option() -> None:
+    spec = agent_spec(Settings(mode="run", command=("--size", "x")), 9, Path("/d"), Path("/s"))
+    assert spec.guest == ("--", "--size", "x")
+    assert agent_spec(Settings(), 9, Path("/d"), Path("/s")).guest == ("--desktop",)
+    assert not spec.restarts

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from streamer.cli import main, parse_settings
+from streamer.config import PortRange, Settings, SettingsError, Size
+
+
+def test_desktop_has_defaults() -> None:
+    assert parse_settings(["desktop"]) == Settings()
+
+
+def test_all_options_are_read(tmp_path: Path) -> None:
+    for name in ("cert", "key"):
+        (tmp_path / name).touch()
+    line = (
+        "run --size 1001x701 --no-resize --fps 30 --gpu 1 --convert cpu --encoder libx264 --bitrate 2.5M --host ::1 "
+        f"--host localhost --port 0 --tls-cert {tmp_path}/cert --tls-key {tmp_path}/key --udp-ports 5000-5010 "
+        "--ice-server stun:stun.example:3478 --ice-server turn:u:p@turn.example --name Editor --log-level debug"
+    )
+    assert parse_settings([*line.split(), "--", "editor", "--port", "5", "--", "x"]) == Settings(
+        mode="run",
+        command=("editor", "--port", "5", "--", "x"),
+        size=Size(1001, 701),
+        resizable=False,
+        fps=30,
+        gpu="1",
+        convert="cpu",
+        encoder="libx264",
+        bitrate_bps=2_500_000,
+        hosts=("::1", "127.0.0.1"),
+        port=0,
+        tls_cert=tmp_path / "cert",
+        tls_key=tmp_path / "key",
+        udp_ports=PortRange(5000, 5010),
+        ice_servers=("stun:stun.example:3478", "turn:u:p@turn.example"),
+        name="Editor",
+        log_level="debug",
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("desktop --host 0.0.0.0", "--insecure-bind"),
+        ("desktop --host 192.0.2.1 --host 127.0.0.1", "--tls-cert"),
+        ("desktop --tls-cert x", "belong together"),
+        ("desktop --tls-cert /missing --tls-key /missing", "no such file"),
+        ("run", "-- CMD"),
+        ("run --", "-- CMD"),
+        ("desktop -- xterm", "heliograph run"),
+    ],
+)
+def test_wrong_combinations_say_what_to_do(line: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SettingsError, match=hint):
+        parse_settings(line.split())
+    assert main(line.split()) == 2
+    assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("desktop --size 5", "1280x720"),
+        ("desktop --size 5x99999", "16 to 16384"),
+        ("desktop --fps 0", "1 to 240"),
+        ("desktop --fps ²", "1 to 240"),
+        ("desktop --port 65536", "0 to 65535"),
+        ("desktop --host example.com", "no IP address"),
+        ("desktop --udp-ports 9-5", "the first not above the last"),
+        ("desktop --bitrate fast", "such as 8M"),
+        ("desktop --bitrate 5", "must be"),
+        ("desktop --ice-server http://x", "stun:HOST:PORT"),
+        ("desktop --convert fpga", "invalid choice"),
+        ("desktop --siz 5x5", "unrecognized"),
+        ("", "required"),
+        ("vm", "invalid choice"),
+    ],
+)
+def test_wrong_values_name_the_option(line: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_settings(line.split())
+    assert caught.value.code == 2
+    output = capsys.readouterr()
+    assert hint in output.err
+    assert output.out == ""
+
+
+def test_insecure_bind_is_taken_when_asked_for() -> None:
+    assert parse_settings(["desktop", "--host", "0.0.0.0", "--insecure-bind"]).exposed
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == "heliograph 0.1.0\n"
+
+
+def test_taken_port_is_said_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["desktop", "--port", str(taken.getsockname()[1])]) == 1
+    output = capfd.readouterr()
+    assert "--port 0" in output.err
+    assert output.out == ""
+    assert list(tmp_path.iterdir()) == []
