@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -38,10 +37,10 @@ def chromium_path() -> str | None:
 @asynccontextmanager
 async def chromium(*extra: str) -> AsyncIterator[Browser]:
     """Start a browser with a fresh profile."""
-    sandbox = ("--no-sandbox",) if os.geteuid() == 0 else ()
+    # Its sandbox needs user namespaces or a setuid helper, which containers and chroots lack; the pages are ours.
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=chromium_path(), args=[*ARGUMENTS, *sandbox, *extra], chromium_sandbox=not sandbox
+            executable_path=chromium_path(), args=[*ARGUMENTS, "--no-sandbox", *extra], chromium_sandbox=False
         )
         try:
             yield browser
