@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import struct
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CursorPicture:
-    """A cursor: BGRA with straight alpha, rows packed."""
+    """A cursor: BGRA with premultiplied alpha, rows packed."""
 
     width: int
     height: int
@@ -42,21 +43,12 @@ def make_picture(width: int, height: int, hot_x: int, hot_y: int, argb: bytes) -
         return None
     shown_width, shown_height = min(width, MAX_SIZE), min(height, MAX_SIZE)
     rows = [argb[row * width * 4 : (row * width + shown_width) * 4] for row in range(shown_height)]
-    values = [_straight(value) for (value,) in struct.iter_unpack("=I", b"".join(rows))]
-    if not any(value >> 24 for value in values):
+    pixels = b"".join(rows)
+    if sys.byteorder == "big":
+        pixels = struct.pack(f"<{len(pixels) // 4}I", *struct.unpack(f">{len(pixels) // 4}I", pixels))
+    if not any(pixels[3::4]):
         return None
-    pixels = struct.pack(f"<{len(values)}I", *values)
     return CursorPicture(shown_width, shown_height, min(hot_x, shown_width - 1), min(hot_y, shown_height - 1), pixels)
-
-
-def _straight(value: int) -> int:
-    alpha = value >> 24
-    if alpha in (0, 255):
-        return value if alpha else 0
-    half = alpha // 2
-    channels = ((value >> shift & 0xFF) for shift in (16, 8, 0))
-    red, green, blue = (min((channel * 255 + half) // alpha, 255) for channel in channels)
-    return alpha << 24 | red << 16 | green << 8 | blue
 
 
 class Cursor:

@@ -109,7 +109,9 @@ async def test_repeated_press_types_again(typist: Typist) -> None:
 
 
 async def test_held_key_repeats_as_what_it_was(guest: Guest) -> None:
-    with contextlib.closing(Typist(guest, "stty -echo -icanon min 1; echo ready; stdbuf -o0 od -An -v -tx1 -w1")) as typist:
+    with contextlib.closing(
+        Typist(guest, "stty -echo -icanon min 1; echo ready; stdbuf -o0 od -An -v -tx1 -w1")
+    ) as typist:
         await typist.wait_until_ready()
         core = guest.x.core
         await typist.key(ord("x"), True)
