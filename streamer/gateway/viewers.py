@@ -145,7 +145,7 @@ class Viewers:
         finally:
             del self._viewers[viewer.number]
             self._tell_streamer(ViewerClosed(viewer.number))
-            _log.info("viewer %d has left (close code %s)", viewer.number, socket.close_code)
+            _log.info("viewer %d has left", viewer.number)
         return socket
 
     def _tell_streamer(self, message: Message) -> None:
