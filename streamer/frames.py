@@ -9,7 +9,8 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from streamer.encode.encoder import PixelFormat, Planes
+from render_core import CursorImage, CursorMove, Device, ScanoutOff
+from streamer.encode.encoder import Planes
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class FrameRing(Protocol):
     @property
     def scanout_id(self) -> int: ...
     @property
-    def format(self) -> PixelFormat: ...
+    def format(self) -> str: ...
     @property
     def width(self) -> int: ...
     @property
@@ -60,11 +61,14 @@ class FrameRing(Protocol):
     def close(self) -> None: ...
 
 
+LinkMessage = FrameRing | ScanoutOff | CursorImage | CursorMove | Device
+
+
 class WorkerLink(Protocol):
     """The streamer's end of the frame link (`render_core.FrameLink`)."""
 
     def fileno(self) -> int: ...
-    def receive(self) -> Sequence[object]: ...
+    def receive(self) -> Sequence[LinkMessage]: ...
     def set_active(self, scanout_id: int, active: bool) -> None: ...
     def set_display(self, scanout_id: int, width: int, height: int, refresh_mhz: int = 0) -> None: ...
     def close(self) -> None: ...
@@ -76,8 +80,8 @@ class FrameListener(Protocol):
     def handle_link_up(self) -> None:
         """The worker is there (or will be: it takes connections that wait)."""
 
-    def handle_link_message(self, message: object) -> None:
-        """A Ring (which the listener owns now), ScanoutOff, CursorImage, CursorMove or Device."""
+    def handle_link_message(self, message: LinkMessage) -> None:
+        """A message came; a ring is the listener's from now on."""
 
     def handle_link_down(self, reason: str) -> None:
         """The worker is gone. Rings are dead; frames that are held stay valid."""
@@ -94,6 +98,14 @@ class FrameSource:
         self._open_link = open_link
         self._errors: tuple[type[Exception], ...] = (*errors, OSError)
         self._link: WorkerLink | None = None
+        self._readable = asyncio.Event()
+        self._drop_reason: str | None = None
+
+    def drop(self, reason: str) -> None:
+        """Give up this connection and make another: the worker breaks the rules."""
+        if self._link is not None:
+            self._drop_reason = reason
+            self._readable.set()
 
     def set_active(self, scanout_id: int, active: bool) -> None:
         """Say whether somebody watches; nothing happens while the worker is gone."""
@@ -117,7 +129,7 @@ class FrameSource:
         while True:
             try:
                 link = await self._connect()
-            except OSError as error:
+            except self._errors as error:
                 _log.debug("the render worker is not there: %s", error)
                 await asyncio.sleep(retry_s)
                 retry_s = min(2 * retry_s, MAX_RETRY_S)
@@ -145,13 +157,16 @@ class FrameSource:
 
     async def _serve(self, link: WorkerLink, listener: FrameListener) -> str:
         loop = asyncio.get_running_loop()
-        readable = asyncio.Event()
         fd = link.fileno()
-        loop.add_reader(fd, readable.set)
+        self._drop_reason = None
+        self._readable.set()  # something may have come already
+        loop.add_reader(fd, self._readable.set)
         try:
             while True:
-                await readable.wait()
-                readable.clear()
+                await self._readable.wait()
+                self._readable.clear()
+                if self._drop_reason is not None:
+                    return self._drop_reason
                 try:
                     messages = link.receive()
                 except self._errors as error:

@@ -20,11 +20,12 @@ NS = 1_000_000_000
 # However many viewers ask for a keyframe, this is how often one is made.
 KEYFRAME_INTERVAL_NS = 300_000_000
 # When the picture has been still for the first, it is encoded again at the second interval until nothing gets better.
-REFINE_AFTER_NS = 100_000_000
+REFINE_AFTER_NS = 60_000_000
 REFINE_INTERVAL_NS = 33_000_000
-MAX_REFINEMENTS = 40
-# A repeat of this size (per megapixel) says that nothing got better.
-REFINED_BYTES_PER_MEGAPIXEL = 1500
+MAX_REFINEMENTS = 90
+# Repeats as small as this skip every block: that many in a row say that nothing gets better any more.
+REFINED_BYTES = 150
+REFINED_REPEATS = 2
 # Keeps browsers from taking a still stream for a dead one.
 HEARTBEAT_NS = 1_000_000_000
 MAX_ENCODER_FAILURES = 3
@@ -55,7 +56,7 @@ class Pipeline:
     """Encodes one stream for all viewers. Event loop only; the encoder runs on one thread of its own.
 
     `open_encoder` is called on that thread. `on_frame` hears of each encoded frame; `on_failure` once, when encoders
-    keep failing.
+    keep failing; `on_ring_failure` when a ring raised one of `ring_errors`: it is not used any more then.
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class Pipeline:
         *,
         fps: int,
         bitrate_bps: int | None = None,
+        ring_errors: tuple[type[Exception], ...] = (),
+        on_ring_failure: Callable[[str], None] = lambda reason: None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._open_encoder = open_encoder
@@ -73,6 +76,8 @@ class Pipeline:
         self._on_failure = on_failure
         self._fps = fps
         self._bitrate_bps = bitrate_bps
+        self._ring_errors = ring_errors
+        self._on_ring_failure = on_ring_failure
         self._clock_ns = clock_ns
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
         self._wake = asyncio.Event()
@@ -87,6 +92,7 @@ class Pipeline:
         self._keyframe_wanted = False
         self._last_keyframe_ns = -KEYFRAME_INTERVAL_NS
         self._refinements_left = 0
+        self._small_repeats = 0
         self._next_repeat_ns: int | None = None
         self._last_pts = -1
         self._failures = 0
@@ -184,7 +190,12 @@ class Pipeline:
         if self._ring is None or not self._is_readable:
             return False
         self._is_readable = False
-        frame = self._ring.acquire()
+        try:
+            frame = self._ring.acquire()
+        except self._ring_errors as error:
+            self.set_ring(None)
+            self._on_ring_failure(str(error))
+            return False
         self._watch_ring()
         if frame is None:
             return False
@@ -194,7 +205,7 @@ class Pipeline:
         self._held_settings = EncoderSettings(
             width=ring.coded_width,
             height=ring.coded_height,
-            pixel_format=ring.format,
+            pixel_format="nv12" if ring.format == "nv12" else "yuv420p",
             fps=self._fps,
             bitrate_bps=self._bitrate_bps or default_bitrate(ring.coded_width, ring.coded_height, self._fps),
         )
@@ -227,7 +238,7 @@ class Pipeline:
             self._last_keyframe_ns = end_ns
             # A new encoder's first frame answers a request as well.
             self._keyframe_wanted = False
-        self._plan_repeat(encoded, settings, is_new=is_new, now_ns=end_ns)
+        self._plan_repeat(encoded, is_new=is_new, now_ns=end_ns)
         self._count(encoded, end_ns - begin_ns, is_new)
         self._on_frame(
             StreamFrame(
@@ -270,13 +281,15 @@ class Pipeline:
         self._next_repeat_ns = None
         await asyncio.sleep(min(0.1 * 2**self._failures, 5))
 
-    def _plan_repeat(self, encoded: EncodedFrame, settings: EncoderSettings, *, is_new: bool, now_ns: int) -> None:
+    def _plan_repeat(self, encoded: EncodedFrame, *, is_new: bool, now_ns: int) -> None:
         if is_new or encoded.is_keyframe:
             self._refinements_left = MAX_REFINEMENTS
+            self._small_repeats = 0
             self._next_repeat_ns = now_ns + REFINE_AFTER_NS
             return
-        floor = 200 + settings.width * settings.height * REFINED_BYTES_PER_MEGAPIXEL // 1_000_000
-        self._refinements_left = 0 if len(encoded.data) <= floor else max(0, self._refinements_left - 1)
+        self._small_repeats = self._small_repeats + 1 if len(encoded.data) <= REFINED_BYTES else 0
+        is_refined = self._small_repeats >= REFINED_REPEATS
+        self._refinements_left = 0 if is_refined else max(0, self._refinements_left - 1)
         self._next_repeat_ns = now_ns + (REFINE_INTERVAL_NS if self._refinements_left else HEARTBEAT_NS)
 
     def _count(self, encoded: EncodedFrame, encode_ns: int, is_new: bool) -> None:

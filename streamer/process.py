@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from aiortc import RTCIceServer
 
+import render_core
 from guest_agent.link import Link, LinkError
 from guest_agent.messages import (
     GATEWAY_TO_STREAMER,
@@ -120,6 +121,10 @@ async def serve(
     link_errors: tuple[type[Exception], ...],
 ) -> int:
     """Serve the gateway until it says stop or is gone; the exit code. Takes `control` over."""
+    loop = asyncio.get_running_loop()
+    terminated = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, terminated.set)
     async with await Link.open(control, GATEWAY_TO_STREAMER) as link:
         try:
             profile = await asyncio.to_thread(choose, encoder_name)
@@ -130,7 +135,7 @@ async def serve(
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(session.run(), name="session")
             link.send(StreamerReady(profile.name))
-            await _obey(link, session)
+            await _obey(link, session, terminated)
             running.cancel()
     return 0
 
@@ -145,14 +150,10 @@ def _sender(link: Link) -> Callable[[Message], None]:
     return send
 
 
-async def _obey(link: Link, session: Session) -> None:
+async def _obey(link: Link, session: Session, terminated: asyncio.Event) -> None:
     """Do what the gateway says, until the end."""
-    loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
     async with asyncio.TaskGroup() as tasks:
-        waiting = tasks.create_task(stopped.wait())
+        waiting = tasks.create_task(terminated.wait())
         receiving = tasks.create_task(_receive(link, session))
         await asyncio.wait((waiting, receiving), return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
@@ -187,9 +188,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parse_arguments(arguments)
     configure_logging(parsed.log_level)
     overrides.install()
-    # Only here: it loads the compiled core.
-    import render_core
-
     control = socket.socket(fileno=parsed.control_fd)
     return asyncio.run(
         serve(
@@ -197,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             session_settings(parsed),
             parsed.encoder,
             render_core.FrameLink,
-            (render_core.LinkClosedError, render_core.LinkError),
+            (render_core.RenderCoreError,),
         )
     )
 

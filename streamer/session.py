@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from guest_agent.messages import CloseViewer, Message, MessageError, Metrics, Signal
+from render_core import CursorImage, CursorMove, Device, ScanoutOff
 from streamer.config import version
 from streamer.cursor import encode_png
 from streamer.encode.encoder import Encoder, EncoderSettings
 from streamer.encode.probe import open_encoder
 from streamer.encode.profiles import EncoderProfile, profile_by_name
-from streamer.frames import FrameRing, FrameSource, WorkerLink
+from streamer.frames import FrameRing, FrameSource, LinkMessage, WorkerLink
 from streamer.input.agent_link import AgentLink
 from streamer.input.messages import Input, MotionInput, RelativeInput, clipboard_parts
 from streamer.pipeline import Pipeline
@@ -71,6 +72,8 @@ class Session:
             self._handle_encoder_failure,
             fps=settings.fps,
             bitrate_bps=settings.bitrate_bps,
+            ring_errors=link_errors,
+            on_ring_failure=self._source.drop,
         )
         self._viewers: dict[int, Viewer] = {}
         self._owner: Viewer | None = None
@@ -249,17 +252,19 @@ class Session:
         self._pipeline.set_ring(None)
         self._set_status("warning", "The render worker has stopped and is being started again.")
 
-    def handle_link_message(self, message: object) -> None:
-        # By name: tests bring messages of their own, and these have no common base.
-        match type(message).__name__:
-            case "Ring":
-                self._handle_ring(message)  # type: ignore[arg-type]
-            case "CursorImage":
+    def handle_link_message(self, message: LinkMessage) -> None:
+        match message:
+            case CursorImage():
                 self._handle_cursor(message)
-            case "ScanoutOff":
-                self._set_status("warning", "The guest shows nothing.")
-            case "Device":
-                _log.info("frames come from %s", getattr(message, "name", "?"))
+            case CursorMove():
+                pass  # the viewer's own pointer is where it is
+            case ScanoutOff(scanout_id):
+                if scanout_id == SCANOUT:
+                    self._set_status("warning", "The guest shows nothing.")
+            case Device():
+                _log.info("frames come from %s (%s, convert on %s)", message.name, message.kind, message.convert)
+            case _:
+                self._handle_ring(message)
 
     def _handle_ring(self, ring: FrameRing) -> None:
         if ring.scanout_id != SCANOUT:
@@ -281,7 +286,7 @@ class Session:
         self._pipeline.set_ring(ring)
         self._pipeline.request_keyframe()
 
-    def _handle_cursor(self, image: Any) -> None:
+    def _handle_cursor(self, image: CursorImage) -> None:
         if image.scanout_id != SCANOUT:
             return
         png = None

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stand-in for render_core's frame link: rings of NumPy planes in this process, real eventfds, no render worker.
-
-The class names are those of render_core: the streamer tells messages apart by them.
-"""
+"""A stand-in for render_core's frame link: rings of NumPy planes in this process, real eventfds, no render worker."""
 
 from __future__ import annotations
 
@@ -16,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.encode.encoder import PixelFormat
+from streamer.frames import LinkMessage
 
 MAX_HELD = 2
 
@@ -32,8 +30,8 @@ class FakeTrace:
 
 
 @dataclass(eq=False, slots=True)
-class Frame:
-    ring: Ring
+class FakeFrame:
+    ring: FakeRing
     sequence: int
     trace: FakeTrace
     planes: NDArray[np.uint8]
@@ -45,7 +43,7 @@ class Frame:
         self.ring.held -= 1
 
 
-class Ring:
+class FakeRing:
     """Publishes what a test gives it; the newest wins."""
 
     def __init__(self, width: int, height: int, pixel_format: PixelFormat = "yuv420p", scanout_id: int = 0) -> None:
@@ -59,7 +57,7 @@ class Ring:
         self.acquired: list[int] = []
         self.is_closed = False
         self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._newest: Frame | None = None
+        self._newest: FakeFrame | None = None
 
     def fileno(self) -> int:
         return self._eventfd
@@ -82,10 +80,10 @@ class Ring:
         planes.flags.writeable = False
         now_ns = time.monotonic_ns()
         self.published += 1
-        self._newest = Frame(self, self.published, FakeTrace(now_ns, now_ns + 1, now_ns + 2), planes)
+        self._newest = FakeFrame(self, self.published, FakeTrace(now_ns, now_ns + 1, now_ns + 2), planes)
         os.eventfd_write(self._eventfd, 1)
 
-    def acquire(self) -> Frame | None:
+    def acquire(self) -> FakeFrame | None:
         try:
             os.eventfd_read(self._eventfd)
         except BlockingIOError:
@@ -103,17 +101,6 @@ class Ring:
             os.close(self._eventfd)
 
 
-@dataclass(frozen=True, slots=True)
-class CursorImage:
-    scanout_id: int
-    serial: int
-    width: int
-    height: int
-    hot_x: int
-    hot_y: int
-    pixels: bytes | None
-
-
 @dataclass(eq=False)
 class FakeFrameLink:
     """The worker's side is this object: `post()` a message, `drop()` the link, read what was `asked`."""
@@ -124,11 +111,11 @@ class FakeFrameLink:
 
     def __post_init__(self) -> None:
         self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._messages: deque[object] = deque()
+        self._messages: deque[LinkMessage] = deque()
         self._is_dropped = False
         self.is_closed = False
 
-    def post(self, message: object) -> None:
+    def post(self, message: LinkMessage) -> None:
         self._messages.append(message)
         os.eventfd_write(self._eventfd, 1)
 
@@ -139,7 +126,7 @@ class FakeFrameLink:
     def fileno(self) -> int:
         return self._eventfd
 
-    def receive(self) -> list[object]:
+    def receive(self) -> list[LinkMessage]:
         try:
             os.eventfd_read(self._eventfd)
         except BlockingIOError:

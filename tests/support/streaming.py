@@ -23,7 +23,7 @@ from guest_agent.messages import STREAMER_TO_AGENT, CloseViewer, Message, Signal
 from streamer.encode.profiles import profile_by_name
 from streamer.rtc import overrides
 from streamer.session import Session, SessionSettings
-from tests.support.fake_frame_link import FakeFrameLink, FakeLinkClosedError, Ring
+from tests.support.fake_frame_link import FakeFrameLink, FakeLinkClosedError, FakeRing
 
 WAIT_S = 30.0
 
@@ -76,10 +76,10 @@ class SessionBench:
         sock, _ = await asyncio.get_running_loop().sock_accept(self._agent_socket)
         return await Link.open(sock, STREAMER_TO_AGENT)
 
-    async def show(self, width: int, height: int) -> Ring:
+    async def show(self, width: int, height: int) -> FakeRing:
         """The worker comes up with a ring of that size."""
         await wait_until(lambda: bool(self.links) and not self.link.is_closed)
-        ring = Ring(width, height)
+        ring = FakeRing(width, height)
         self.link.post(ring)
         return ring
 

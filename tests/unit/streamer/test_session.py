@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 
 from guest_agent.messages import Button, Clipboard, Key, Message, Motion, Relative
-from tests.support.fake_frame_link import CursorImage
+from render_core import CursorImage
 from tests.support.streaming import AiortcViewer, session_bench, wait_until
 
 

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pipeline: newest wins, nothing queues, still pictures get better and then cost next to nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+
+from streamer.encode.encoder import EncodedFrame, Encoder, EncoderError, EncoderSettings, Planes
+from streamer.encode.probe import open_encoder
+from streamer.encode.profiles import profile_by_name
+from streamer.pipeline import (
+    HEARTBEAT_NS,
+    KEYFRAME_INTERVAL_NS,
+    MAX_ENCODER_FAILURES,
+    REFINED_BYTES,
+    Pipeline,
+    default_bitrate,
+)
+from streamer.rtc.track import StreamFrame
+from tests.support.fake_frame_link import FakeRing
+from tests.support.streaming import wait_until
+
+
+class SlowEncoder:
+    """An encoder that does nothing until it is let go on, and then says what it saw."""
+
+    name = "slow"
+    bitrate_bps = 1_000_000
+
+    def __init__(self, settings: EncoderSettings, gate: threading.Semaphore | None) -> None:
+        self.settings = settings
+        self._gate = gate
+        self.seen: list[int] = []
+        self.is_busy = False
+
+    def encode(self, planes: Planes, *, keyframe: bool, pts: int) -> EncodedFrame:
+        self.is_busy = True
+        if self._gate is not None:
+            assert self._gate.acquire(timeout=30)
+        self.seen.append(int(planes[0, 0]))
+        self.is_busy = False
+        return EncodedFrame(b"x" * 10_000, keyframe or len(self.seen) == 1, pts)
+
+    def set_bitrate(self, bitrate_bps: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Bench:
+    def __init__(self, gate: threading.Semaphore | None = None, **options: Any) -> None:
+        self.frames: list[StreamFrame] = []
+        self.failures: list[str] = []
+        self.encoders: list[SlowEncoder] = []
+        self._gate = gate
+        self.pipeline = Pipeline(self._open, self.frames.append, self.failures.append, fps=60, **options)
+
+    def _open(self, settings: EncoderSettings) -> Encoder:
+        self.encoders.append(SlowEncoder(settings, self._gate))
+        return self.encoders[-1]
+
+
+@asynccontextmanager
+async def running(pipeline: Pipeline) -> AsyncIterator[None]:
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(pipeline.run())
+        yield
+        task.cancel()
+
+
+async def test_the_newest_frame_wins_and_at_most_two_are_held() -> None:
+    gate = threading.Semaphore(0)
+    bench = Bench(gate)
+    ring = FakeRing(64, 64)
+    async with running(bench.pipeline):
+        bench.pipeline.set_ring(ring)
+        bench.pipeline.set_active(True)
+        ring.publish(ring.picture(1))
+        await wait_until(lambda: bool(bench.encoders) and bench.encoders[0].is_busy)
+        for value in range(2, 50):
+            ring.publish(ring.picture(value))
+        gate.release(2)
+        await wait_until(lambda: len(bench.frames) == 2)
+        # FakeRing asserts that no more than two are held.
+        assert bench.encoders[0].seen[:2] == [1, 49]
+        assert ring.acquired[:2] == [1, 49]
+        gate.release(100)
+    assert ring.held == 0 and ring.is_closed
+
+
+async def test_a_slot_is_not_given_back_while_it_is_encoded() -> None:
+    gate = threading.Semaphore(0)
+    bench = Bench(gate)
+    ring = FakeRing(64, 64)
+    async with running(bench.pipeline):
+        bench.pipeline.set_ring(ring)
+        bench.pipeline.set_active(True)
+        ring.publish(ring.picture(1))
+        await wait_until(lambda: bool(bench.encoders) and bench.encoders[0].is_busy)
+        bench.pipeline.set_active(False)
+        await asyncio.sleep(0)
+        assert ring.held == 1
+        gate.release()
+        await wait_until(lambda: ring.held == 0)
+
+
+async def test_keyframe_requests_are_coalesced_and_kept_apart() -> None:
+    bench = Bench()
+    ring = FakeRing(64, 64)
+    async with running(bench.pipeline):
+        bench.pipeline.set_ring(ring)
+        bench.pipeline.set_active(True)
+        ring.publish(ring.picture(1))
+        await wait_until(lambda: len(bench.frames) == 1)
+        for _ in range(3):
+            count = sum(frame.is_keyframe for frame in bench.frames)
+            for _ in range(10):
+                bench.pipeline.request_keyframe()
+            await wait_until(lambda count=count: sum(f.is_keyframe for f in bench.frames) > count)  # type: ignore[misc]
+    keyframes = [frame for frame in bench.frames if frame.is_keyframe]
+    assert len(keyframes) == 4
+    gaps = [b.encode_begin_ns - a.encode_end_ns for a, b in itertools.pairwise(keyframes)]
+    assert all(gap >= KEYFRAME_INTERVAL_NS for gap in gaps)
+    assert ring.acquired == [1]
+
+
+async def test_another_size_takes_another_encoder_and_its_old_ring_is_closed() -> None:
+    bench = Bench()
+    first, second = FakeRing(64, 64), FakeRing(130, 70)
+    async with running(bench.pipeline):
+        bench.pipeline.set_ring(first)
+        bench.pipeline.set_active(True)
+        first.publish(first.picture(1))
+        await wait_until(lambda: bool(bench.frames))
+        bench.pipeline.set_ring(second)
+        second.publish(second.picture(2))
+        await wait_until(lambda: len(bench.encoders) == 2)
+        assert (bench.encoders[1].settings.width, bench.encoders[1].settings.height) == (130, 72)
+        assert first.is_closed and first.held == 0
+
+
+async def test_the_last_picture_outlives_its_ring() -> None:
+    bench = Bench()
+    ring = FakeRing(64, 64)
+    async with running(bench.pipeline):
+        bench.pipeline.set_ring(ring)
+        bench.pipeline.set_active(True)
+        ring.publish(ring.picture(7))
+        await wait_until(lambda: bool(bench.frames))
+        bench.pipeline.set_ring(None)
+        assert ring.is_closed and bench.pipeline.has_picture
+        count = len(bench.frames)
+        bench.pipeline.request_keyframe()
+        await wait_until(lambda: any(frame.is_keyframe for frame in bench.frames[count:]))
+        assert set(bench.encoders[0].seen) == {7}
+
+
+async def test_times_grow_and_repeats_are_marked() -> None:
+    bench = Bench()
+    ring = FakeRing(64, 64)
+    async with running(bench.pipeline):
+        bench.pipeline.set_ring(ring)
+        bench.pipeline.set_active(True)
+        ring.publish(ring.picture(7))
+        await wait_until(lambda: len(bench.frames) >= 4)
+    assert bench.frames[0].flush_ns > 0
+    assert all(frame.flush_ns == 0 for frame in bench.frames[1:])
+    times = [frame.pts for frame in bench.frames]
+    assert times == sorted(set(times))
+
+
+async def test_a_still_picture_is_refined_and_then_only_a_heartbeat_is_left() -> None:
+    profile = profile_by_name("libx264")
+    assert profile is not None
+    frames: list[StreamFrame] = []
+    pipeline = Pipeline(lambda settings: open_encoder(profile, settings), frames.append, lambda reason: None, fps=60)
+    ring = FakeRing(640, 360)
+    rng = np.random.default_rng(1)
+    async with running(pipeline):
+        pipeline.set_ring(ring)
+        pipeline.set_active(True)
+        # Letters of which there are only a few, as in text.
+        letters = np.where(rng.random((8, 16, 8)) < 0.3, 30, 220).astype(np.uint8)
+        picture = ring.picture(220)
+        for row in range(0, 352, 16):
+            for column in range(0, 640, 8):
+                picture[row : row + 16, column : column + 8] = letters[rng.integers(8)]
+        ring.publish(picture)
+        # A gap of a heartbeat: nothing gets better any more.
+        await wait_until(lambda: len(frames) > 2 and _last_gap_ns(frames) >= HEARTBEAT_NS)
+    assert len(frames) > 3
+    assert len(frames[-1].data) <= REFINED_BYTES
+    assert not any(frame.is_keyframe for frame in frames[1:])
+
+
+def _last_gap_ns(frames: list[StreamFrame]) -> int:
+    return frames[-1].encode_begin_ns - frames[-2].encode_end_ns
+
+
+async def test_a_failing_encoder_is_opened_again_and_told_of_once() -> None:
+    failing = True
+    opened = 0
+    frames: list[StreamFrame] = []
+    failures: list[str] = []
+
+    def open_one(settings: EncoderSettings) -> Encoder:
+        nonlocal opened
+        opened += 1
+        if failing:
+            raise EncoderError("not today")
+        return SlowEncoder(settings, None)
+
+    pipeline = Pipeline(open_one, frames.append, failures.append, fps=60)
+    ring = FakeRing(64, 64)
+    async with running(pipeline):
+        pipeline.set_ring(ring)
+        pipeline.set_active(True)
+        ring.publish(ring.picture(1))
+        await wait_until(lambda: bool(failures))
+        assert opened == MAX_ENCODER_FAILURES
+        failing = False
+        await wait_until(lambda: bool(frames))
+        assert failures == ["not today"]
+        assert frames[0].is_keyframe
+
+
+async def test_a_ring_that_breaks_its_rules_is_left() -> None:
+    class BrokenRing(FakeRing):
+        def acquire(self) -> Any:
+            raise LookupError("index 9 of 4")
+
+    broken: list[str] = []
+    bench = Bench(ring_errors=(LookupError,), on_ring_failure=broken.append)
+    ring = BrokenRing(64, 64)
+    async with running(bench.pipeline):
+        bench.pipeline.set_ring(ring)
+        bench.pipeline.set_active(True)
+        ring.publish(ring.picture(1))
+        await wait_until(lambda: broken == ["index 9 of 4"])
+        assert ring.is_closed
+
+
+def test_the_default_rate_follows_the_picture() -> None:
+    assert default_bitrate(64, 64, 30) == 2_000_000
+    assert 8_000_000 < default_bitrate(1280, 720, 60) < 15_000_000
+    assert default_bitrate(7680, 4320, 60) == 60_000_000
