@@ -62,8 +62,8 @@ class BenchResult:
 class ConvertBench:
     """One source picture, one ring, one device. One thread at a time.
 
-    `source` is uint8 (height, width, 4), writable: the memory a guest would share. `planes` (filled by `run(read=True)`) is uint8
-    (coded_height * 3 // 2, stride).
+    `source` is uint8 (height, width, 4), writable: the memory a guest would share. `planes` (filled by
+    `run(read=True)`) is uint8 (coded_height * 3 // 2, stride).
     """
 
     def __init__(
@@ -92,11 +92,16 @@ class ConvertBench:
             },
         )
         out = ffi.new("struct rc_bench **")
-        check(lib.rc_bench_create(params, out), f"convert bench {width}x{height} gpu={gpu} convert={convert} export={export}")
+        check(
+            lib.rc_bench_create(params, out),
+            f"convert bench {width}x{height} gpu={gpu} convert={convert} export={export}",
+        )
         self._bench = ffi.gc(out[0], lib.rc_bench_destroy)
         size = ffi.new("size_t *")
         source = lib.rc_bench_source(self._bench, size)
-        self.source: npt.NDArray[np.uint8] = np.frombuffer(ffi.buffer(source, size[0]), np.uint8).reshape(height, width, 4)
+        self.source: npt.NDArray[np.uint8] = np.frombuffer(ffi.buffer(source, size[0]), np.uint8).reshape(
+            height, width, 4
+        )
         layout = ffi.new("struct rc_ring_layout *")
         lib.rc_bench_layout(self._bench, layout)
         self.coded_width: int = layout.coded_width
@@ -127,7 +132,7 @@ class ConvertBench:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
-
-

@@ -59,8 +59,8 @@ class Frame:
     """One slot of a ring, held until `release()` or until nobody refers to it.
 
     `planes` is a read-only uint8 array (coded_height * 3 // 2, stride) over the slot's own memory. It is what
-    `av.VideoFrame.from_numpy_buffer(planes, ring.format, width=ring.coded_width)` takes. The producer writes to the slot again after
-    `release()`: do not read the planes then.
+    `av.VideoFrame.from_numpy_buffer(planes, ring.format, width=ring.coded_width)` takes. The producer writes to the
+    slot again after `release()`: do not read the planes then.
     """
 
     __slots__ = ("_held", "base_sequence", "damage", "planes", "ring", "sequence", "slot", "trace")
@@ -161,7 +161,10 @@ class Ring:
         except BlockingIOError:
             pass
         raw = ffi.new("struct rc_frame *")
-        if check(lib.rc_consumer_acquire(self._consumer, raw), "the frame ring's producer breaks its rules") == lib.RC_AGAIN:
+        if (
+            check(lib.rc_consumer_acquire(self._consumer, raw), "the frame ring's producer breaks its rules")
+            == lib.RC_AGAIN
+        ):
             return None
         return Frame(self, raw, self._planes[raw.slot])
 

@@ -89,7 +89,9 @@ class FrameLink:
         events: list[Event] = []
         while True:
             try:
-                data, fds, _flags, _address = socket.recv_fds(self._sock, _MAX_PACKET, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+                data, fds, _flags, _address = socket.recv_fds(
+                    self._sock, _MAX_PACKET, _MAX_FDS, socket.MSG_CMSG_CLOEXEC
+                )
             except BlockingIOError:
                 return events
             except OSError as error:

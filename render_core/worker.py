@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The render worker: one process for one guest. `python -m render_core.worker --help`.
 
-It closes what it was not given, opens the Vulkan device, enters the sandbox, says "ready" on its control socket, and serves until the
-control socket's other end is closed, or SIGTERM.
+It closes what it was not given, opens the Vulkan device, enters the sandbox, says "ready" on its control socket, and
+serves until the control socket's other end is closed, or SIGTERM.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     raw = ffi.new("struct rc_device_info *")
     lib.rc_core_device_info(core, raw)
     device = device_info(raw)
-    # rc_core_run() holds the main thread: Python's handlers would never run. The gateway decides what a terminal's ^C means.
+    # rc_core_run() holds the main thread, so Python's handlers would never run; ^C is the gateway's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         _enter_sandbox(device, args.uid, args.gid)
