@@ -58,7 +58,7 @@ class Clipboard:
         x.on(xproto.SelectionRequestEvent, self._handle_request)
         x.on(xproto.PropertyNotifyEvent, self._handle_property)
         mask = xcffib.xfixes.SelectionEventMask.SetSelectionOwner
-        self._fixes.SelectSelectionInput(x.root, self._clipboard, mask)
+        x.check(self._fixes.SelectSelectionInputChecked(x.root, self._clipboard, mask))
 
     @property
     def guest_text(self) -> str:

@@ -57,6 +57,7 @@ class Cursor:
     def __init__(self, x: XConnection) -> None:
         self._x = x
         self._fixes = x.extension("xfixes")
+        x.reply(self._fixes.QueryVersion(5, 0))
         self._connection: DisplayConnection | None = None
         self._region = Region("heliograph-cursor", MAX_SIZE * MAX_SIZE * 4)
         self._memory = self._region.map()
@@ -64,7 +65,7 @@ class Cursor:
         self._is_copying = False
         self._is_changed = True
         x.on(xcffib.xfixes.CursorNotifyEvent, self._handle_changed)
-        self._fixes.SelectCursorInput(x.root, xcffib.xfixes.CursorNotifyMask.DisplayCursor)
+        x.check(self._fixes.SelectCursorInputChecked(x.root, xcffib.xfixes.CursorNotifyMask.DisplayCursor))
 
     def connect(self, connection: DisplayConnection) -> None:
         """Tell a new worker everything."""

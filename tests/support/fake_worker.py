@@ -38,6 +38,10 @@ class CursorState:
     hot_y: int
     image: Resource | None
 
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.image.size if self.image is not None else (0, 0)
+
 
 @dataclass
 class FakeWorker:

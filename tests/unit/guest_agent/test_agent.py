@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,19 @@ import os, sys, xcffib, xcffib.xproto
 x = xcffib.connect(); root = x.get_setup().roots[0]; window = x.generate_id()
 x.core.CreateWindow(24, window, root.root, 30, 40, 100, 50, 0, 1, root.root_visual, 2, [0x2468AC])
 x.core.MapWindow(window); x.flush()
+while True: x.wait_for_event()
+"""
+# A window over the whole screen, with a cursor so large that the X server draws it itself.
+POINTER = """
+import xcffib, xcffib.xproto as p
+x = xcffib.connect(); root = x.get_setup().roots[0]; core = x.core
+mask, gc, cursor, window = (x.generate_id() for _ in range(4))
+core.CreatePixmap(1, mask, root.root, 128, 128); core.CreateGC(gc, mask, p.GC.Foreground, [1])
+core.PolyFillRectangle(mask, gc, 1, [p.RECTANGLE.synthetic(0, 0, 128, 128)])
+core.CreateCursor(cursor, mask, mask, 0xFFFF, 0, 0, 0, 0, 0, 64, 32)
+attributes = p.CW.BackPixel | p.CW.Cursor
+core.CreateWindow(24, window, root.root, 0, 0, 640, 480, 0, 1, root.root_visual, attributes, [0x2468AC, cursor])
+core.MapWindow(window); x.flush()
 while True: x.wait_for_event()
 """
 SLEEPER = "trap '' TERM; (setsid sleep 1000 &) ; sleep 1000"
@@ -150,6 +164,21 @@ async def test_worker_may_come_back(agent: AgentProcess) -> None:
         await worker.until_shown((801, 603))
         assert worker.connections == connections
         await worker.until(lambda: worker.pixel(30, 40) == 0x2468AC)
+
+
+async def test_cursor_is_apart_from_the_picture(agent: AgentProcess) -> None:
+    await agent.start("--", sys.executable, "-c", POINTER)
+    await agent.ready()
+    worker = agent.worker
+    streamer = await agent.streamer()
+    streamer.send(messages.Motion(300, 200))
+    await worker.until(lambda: worker.cursor is not None and worker.cursor.size == (128, 128))
+    assert worker.cursor is not None and worker.cursor.image is not None
+    assert (worker.cursor.hot_x, worker.cursor.hot_y) == (64, 32)
+    assert set(struct.iter_unpack("<I", worker.cursor.image.pixels)) == {(0xFFFF0000,)}
+    await worker.until(lambda: worker.pixel(0, 0) == 0x2468AC)
+    assert {pixel & 0xFFFFFF for (pixel,) in struct.iter_unpack("<I", worker.picture())} == {0x2468AC}
+    streamer.close()
 
 
 async def test_nothing_is_written_while_the_worker_reads(agent: AgentProcess) -> None:
