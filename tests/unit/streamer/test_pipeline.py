@@ -192,10 +192,11 @@ async def test_a_still_picture_is_refined_and_then_only_a_heartbeat_is_left() ->
             for column in range(0, 640, 8):
                 picture[row : row + 16, column : column + 8] = letters[rng.integers(8)]
         ring.publish(picture)
-        # A gap of a heartbeat: nothing gets better any more.
-        await wait_until(lambda: len(frames) > 2 and _last_gap_ns(frames) >= HEARTBEAT_NS)
+        # How many repeats it takes is the rate control's affair.
+        await wait_until(
+            lambda: len(frames) > 2 and _last_gap_ns(frames) >= HEARTBEAT_NS and len(frames[-1].data) <= REFINED_BYTES
+        )
     assert len(frames) > 3
-    assert len(frames[-1].data) <= REFINED_BYTES
     assert not any(frame.is_keyframe for frame in frames[1:])
 
 
