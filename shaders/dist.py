@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Put SPIR-V headers into shaders/prebuilt: dist.py GLSLANG. Run by `meson dist`, and by hand to build where there is no glslang."""
+"""Put SPIR-V headers into shaders/prebuilt: dist.py GLSLANG.
+
+Run by `meson dist`, and by hand to build where there is no glslang.
+"""
 
 import os
 import pathlib

@@ -192,7 +192,7 @@ void rc_bench_layout(const struct rc_bench *bench, struct rc_ring_layout *out);
 
 /* Convert `count` rectangles (0: everything) into the next slot, hand it off through the ring and, when planes is not NULL, copy
  * coded_height * 3 / 2 rows of stride bytes out. */
-enum rc_result rc_bench_run(struct rc_bench *bench, const struct rc_rect *rects, uint32_t count, uint8_t *planes,
-                            struct rc_bench_result *out);
+enum rc_result rc_bench_run(
+	struct rc_bench *bench, const struct rc_rect *rects, uint32_t count, uint8_t *planes, struct rc_bench_result *out);
 
 #endif

@@ -90,9 +90,9 @@ static bool listen_on(struct rc_core *core, struct rc_watch *watch, int fd, void
 }
 
 static bool params_are_sane(const struct rc_core_params *params) {
-	return params->width >= RC_MIN_SIZE && params->width <= RC_MAX_SIZE && params->height >= RC_MIN_SIZE && params->height <= RC_MAX_SIZE &&
-	       params->refresh_mhz >= 1000 && params->refresh_mhz <= 1000000 &&
-	       (params->format == RC_FORMAT_I420 || params->format == RC_FORMAT_NV12);
+	return params->width >= RC_MIN_SIZE && params->width <= RC_MAX_SIZE && params->height >= RC_MIN_SIZE &&
+		   params->height <= RC_MAX_SIZE && params->refresh_mhz >= 1000 && params->refresh_mhz <= 1000000 &&
+		   (params->format == RC_FORMAT_I420 || params->format == RC_FORMAT_NV12);
 }
 
 enum rc_result rc_core_create(const struct rc_core_params *params, struct rc_core **out) {
@@ -112,7 +112,7 @@ enum rc_result rc_core_create(const struct rc_core_params *params, struct rc_cor
 	ret = ret ? ret : rc_device_create(&core->log, params->gpu, &core->device);
 	ret = ret ? ret : rc_converter_create(core->device, params->convert, &core->converter);
 	if (ret == RC_OK && (!listen_on(core, &core->display_listener, params->display_fd, handle_display_listener) ||
-	                     !listen_on(core, &core->frames_listener, params->frames_fd, handle_frames_listener))) {
+							!listen_on(core, &core->frames_listener, params->frames_fd, handle_frames_listener))) {
 		ret = RC_ERROR_IO;
 	}
 	if (ret != RC_OK) {
@@ -123,6 +123,7 @@ enum rc_result rc_core_create(const struct rc_core_params *params, struct rc_cor
 		core->scanouts[i].converter = core->converter;
 	}
 	rc_scanout_set_wanted(&core->scanouts[0], params->width, params->height, params->refresh_mhz);
+	core->scanouts[0].wanted_unseen = false; /* a guest that outlived another worker keeps its size */
 	*out = core;
 	return RC_OK;
 }

@@ -16,8 +16,8 @@ bool rc_loop_init(struct rc_loop *loop) {
 	struct epoll_event event = {.events = EPOLLIN};
 	/* No watch: waking up is all that these two do. */
 	return loop->epoll_fd >= 0 && loop->timer_fd >= 0 && loop->stop_fd >= 0 &&
-	       epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->timer_fd, &event) == 0 &&
-	       epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->stop_fd, &event) == 0;
+		   epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->timer_fd, &event) == 0 &&
+		   epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->stop_fd, &event) == 0;
 }
 
 void rc_loop_finish(struct rc_loop *loop) {

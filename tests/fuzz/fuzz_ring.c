@@ -20,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	CHECK(rc_consumer_create(&ring->layout, ring->memfd, &consumer) == RC_OK);
 	if (size > sizeof(layout)) {
 		size_t rest = size - sizeof(layout);
-		memcpy((void *)ring->control, data + sizeof(layout), rest < sizeof(*ring->control) ? rest : sizeof(*ring->control));
+		memcpy((void *)ring->control, data + sizeof(layout),
+			rest < sizeof(*ring->control) ? rest : sizeof(*ring->control));
 	}
 	for (int i = 0; i < 4; i++) {
 		struct rc_frame frame;

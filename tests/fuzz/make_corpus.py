@@ -41,12 +41,28 @@ display_2d = (
 )
 blob = control(BLOB, 2, 1, 0, 1, 0, 0, 12288, 0, tail=entry(0x10000, 12288))
 blob_scanout = control(SCANOUT_BLOB, 0, 0, 64, 48, 0, 2, 64, 48, 2, 0, 256, 0, 0, 0, 0, 0, 0, 0)
-display_blob = blob + blob_scanout + control(FLUSH, 1, 1, 33, 7, 2, 0) + WAIT + control(FLUSH, 0, 0, 64, 48, 2, 0) + WAIT
+display_blob = (
+    blob + blob_scanout + control(FLUSH, 1, 1, 33, 7, 2, 0) + WAIT + control(FLUSH, 0, 0, 64, 48, 2, 0) + WAIT
+)
 queries = control(INFO) + control(EDID, 0, 0) + control(EDID, 99, 0) + control(0x123)
-cursor = control(CREATE_2D, 3, 1, 64, 64) + record(2, hdr(0x300, 0, 5, 6, 0, 3, 1, 1, 0)) + record(2, hdr(0x301, 0, 7, 8, 0, 0, 0, 0, 0))
-regions = record(3, struct.pack("<QQQ", 0x400000, 65536, 0)) + record(0, struct.pack("<IHHIIQ", 24, 3, 0, 1, 0, 0x10000)) + blob
-pages = control(BLOB, 2, 1, 0, 3, 0, 0, 12288, 0, tail=entry(0x12000, 4096) + entry(0x10000, 4096) + entry(0x20000, 4096))
-raw = record(0, b"\x10\0\0\0\4\0\0\0\1\0\0\0\0\0\0\0") + record(0, b"x") + record(0, struct.pack("<IHHII", 16, 1, 0, 0, 0))
+cursor = (
+    control(CREATE_2D, 3, 1, 64, 64)
+    + record(2, hdr(0x300, 0, 5, 6, 0, 3, 1, 1, 0))
+    + record(2, hdr(0x301, 0, 7, 8, 0, 0, 0, 0, 0))
+)
+regions = (
+    record(3, struct.pack("<QQQ", 0x400000, 65536, 0))
+    + record(0, struct.pack("<IHHIIQ", 24, 3, 0, 1, 0, 0x10000))
+    + blob
+)
+pages = control(
+    BLOB, 2, 1, 0, 3, 0, 0, 12288, 0, tail=entry(0x12000, 4096) + entry(0x10000, 4096) + entry(0x20000, 4096)
+)
+raw = (
+    record(0, b"\x10\0\0\0\4\0\0\0\1\0\0\0\0\0\0\0")
+    + record(0, b"x")
+    + record(0, struct.pack("<IHHII", 16, 1, 0, 0, 0))
+)
 
 
 def packet(kind: int, *fields: int) -> bytes:

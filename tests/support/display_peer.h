@@ -14,6 +14,7 @@
 #include "../unit/render_core/check.h"
 #include "handoff/frame_link.h"
 #include "transport/display_link.h"
+#include "util/clock.h"
 
 struct display_peer {
 	struct rc_log log;
@@ -38,6 +39,7 @@ static inline void display_peer_init(struct display_peer *peer) {
 		rc_scanout_init(&peer->scanouts[i], i, &peer->log, peer->converter, RC_FORMAT_I420);
 	}
 	rc_scanout_set_wanted(&peer->scanouts[0], 1280, 720, 60000);
+	peer->scanouts[0].wanted_unseen = false;
 	int pair[2];
 	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
 	peer->guest = pair[0];
@@ -88,7 +90,8 @@ static inline void give(struct display_peer *peer, uint16_t type, const void *bo
 }
 
 /* The next packet for the guest: false when there is none. `hdr` gets a RESPONSE's header. */
-static inline bool take_answer(struct display_peer *peer, struct rc_link_header *header, struct virtio_gpu_ctrl_hdr *hdr) {
+static inline bool take_answer(
+	struct display_peer *peer, struct rc_link_header *header, struct virtio_gpu_ctrl_hdr *hdr) {
 	rc_packet_close_fds(&peer->packet);
 	if (rc_packet_receive(peer->guest, &peer->packet) != RC_PACKET_OK) {
 		return false;
@@ -103,11 +106,19 @@ static inline bool take_answer(struct display_peer *peer, struct rc_link_header 
 	return true;
 }
 
+/* What the core's loop does after it read what was there. */
+static inline void service(struct display_peer *peer) {
+	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
+		rc_scanout_service(&peer->scanouts[i], rc_now_ns());
+	}
+}
+
 /* Send one request and return the response's type; 0 when it waits. */
 static inline uint32_t ask(struct display_peer *peer, uint16_t type, const void *body, size_t size, int fd) {
 	struct rc_link_header header;
 	struct virtio_gpu_ctrl_hdr hdr;
 	give(peer, type, body, size, fd);
+	service(peer);
 	if (!take_answer(peer, &header, &hdr)) {
 		return 0;
 	}

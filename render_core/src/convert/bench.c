@@ -68,7 +68,8 @@ static enum rc_result create_exported(struct rc_bench *bench, const char *gpu) {
 
 enum rc_result rc_bench_create(const struct rc_bench_params *params, struct rc_bench **out) {
 	if (!params->width || !params->height || params->width > RC_MAX_SIZE || params->height > RC_MAX_SIZE ||
-	    !rc_format_is_known(params->source_format) || (params->format != RC_FORMAT_I420 && params->format != RC_FORMAT_NV12)) {
+		!rc_format_is_known(params->source_format) ||
+		(params->format != RC_FORMAT_I420 && params->format != RC_FORMAT_NV12)) {
 		return RC_ERROR_INVALID;
 	}
 	struct rc_bench *bench = calloc(1, sizeof(*bench));
@@ -92,7 +93,8 @@ enum rc_result rc_bench_create(const struct rc_bench_params *params, struct rc_b
 	if (ret == RC_OK && params->export_type != RC_EXPORT_NONE) {
 		ret = create_exported(bench, params->gpu);
 	} else if (ret == RC_OK) {
-		bench->ring->import = rc_converter_import_target(bench->converter, bench->ring->map, bench->ring->layout.memfd_size);
+		bench->ring->import =
+			rc_converter_import_target(bench->converter, bench->ring->map, bench->ring->layout.memfd_size);
 	}
 	if (ret != RC_OK) {
 		rc_bench_destroy(bench);
@@ -139,19 +141,21 @@ static enum rc_result read_imported(struct rc_bench *bench) {
 	struct rc_device *reader = bench->reader;
 	const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
 	const VkBufferCopy copy = {.size = bench->ring->layout.slot_size};
-	const VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &bench->commands};
+	const VkSubmitInfo submit = {
+		.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &bench->commands};
 	if (reader->vk.BeginCommandBuffer(bench->commands, &begin)) {
 		return RC_ERROR_DEVICE;
 	}
 	reader->vk.CmdCopyBuffer(bench->commands, bench->imported->buffer, bench->readback->buffer, 1, &copy);
-	if (reader->vk.EndCommandBuffer(bench->commands) || reader->vk.QueueSubmit(reader->queue, 1, &submit, VK_NULL_HANDLE)) {
+	if (reader->vk.EndCommandBuffer(bench->commands) ||
+		reader->vk.QueueSubmit(reader->queue, 1, &submit, VK_NULL_HANDLE)) {
 		return RC_ERROR_DEVICE;
 	}
 	return reader->vk.DeviceWaitIdle(reader->device) ? RC_ERROR_DEVICE : RC_OK;
 }
 
-static enum rc_result run_exported(struct rc_bench *bench, const struct rc_rect *rects, uint32_t count, uint8_t *planes, size_t bytes,
-                                   struct rc_bench_result *out) {
+static enum rc_result run_exported(struct rc_bench *bench, const struct rc_rect *rects, uint32_t count, uint8_t *planes,
+	size_t bytes, struct rc_bench_result *out) {
 	const struct rc_ring_layout *layout = &bench->ring->layout;
 	const struct rc_planes target = {
 		.format = (enum rc_format)layout->format,
@@ -174,7 +178,7 @@ static enum rc_result run_exported(struct rc_bench *bench, const struct rc_rect 
 }
 
 static enum rc_result run_ring(struct rc_bench *bench, const struct rc_damage *damage, uint8_t *planes, size_t bytes,
-                               struct rc_bench_result *out) {
+	struct rc_bench_result *out) {
 	struct rc_planes target;
 	struct rc_damage stale;
 	struct rc_frame frame;
@@ -183,7 +187,8 @@ static enum rc_result run_ring(struct rc_bench *bench, const struct rc_damage *d
 		return RC_AGAIN;
 	}
 	uint64_t begin = rc_now_ns();
-	enum rc_result ret = rc_converter_run(bench->converter, &bench->picture, &target, stale.rects, stale.count, &out->gpu_ns);
+	enum rc_result ret =
+		rc_converter_run(bench->converter, &bench->picture, &target, stale.rects, stale.count, &out->gpu_ns);
 	uint64_t converted = rc_now_ns();
 	out->convert_ns = converted - begin;
 	if (ret != RC_OK) {
@@ -206,8 +211,8 @@ static enum rc_result run_ring(struct rc_bench *bench, const struct rc_damage *d
 	return RC_OK;
 }
 
-enum rc_result rc_bench_run(struct rc_bench *bench, const struct rc_rect *rects, uint32_t count, uint8_t *planes,
-                            struct rc_bench_result *out) {
+enum rc_result rc_bench_run(
+	struct rc_bench *bench, const struct rc_rect *rects, uint32_t count, uint8_t *planes, struct rc_bench_result *out) {
 	const struct rc_ring_layout *layout = &bench->ring->layout;
 	struct rc_damage damage = {0};
 	const struct rc_rect all = {0, 0, layout->width, layout->height};

@@ -21,7 +21,8 @@ enum rc_result rc_converter_create(struct rc_device *device, enum rc_convert_pat
 	bool gpu = path == RC_CONVERT_GPU || (path == RC_CONVERT_AUTO && device && device->info.kind == RC_DEVICE_GPU);
 	gpu = gpu && device;
 	if (gpu && !device->host_alignment) {
-		rc_log(device->log, RC_LOG_WARN, "convert: %s cannot import host memory: pictures are converted by the CPU", device->info.name);
+		rc_log(device->log, RC_LOG_WARN, "convert: %s cannot import host memory: pictures are converted by the CPU",
+			device->info.name);
 	} else if (gpu) {
 		converter->gpu = rc_gpu_converter_create(device);
 	}
@@ -51,13 +52,15 @@ enum rc_convert_path rc_converter_path(const struct rc_converter *converter) {
 struct rc_import *rc_converter_import_target(struct rc_converter *converter, uint8_t *data, uint64_t size) {
 	struct rc_import *import = converter->gpu ? rc_import_host(converter->device, data, size) : NULL;
 	if (converter->gpu && !import) {
-		rc_log(converter->device->log, RC_LOG_WARN, "convert: the frame ring cannot be imported: pictures are converted by the CPU");
+		rc_log(converter->device->log, RC_LOG_WARN,
+			"convert: the frame ring cannot be imported: pictures are converted by the CPU");
 	}
 	return import;
 }
 
 /* Grow to what a path writes at once (`step` columns, 2 rows), and over the repeated edge up to the coded size. */
-static struct rc_rect align_rect(const struct rc_rect *rect, const struct rc_picture *picture, const struct rc_planes *planes, uint32_t step) {
+static struct rc_rect align_rect(
+	const struct rc_rect *rect, const struct rc_picture *picture, const struct rc_planes *planes, uint32_t step) {
 	uint32_t x0 = rect->x & ~(step - 1), y0 = rect->y & ~1u;
 	uint32_t x1 = rect->x + rect->width, y1 = rect->y + rect->height;
 	x1 = x1 >= picture->width ? planes->coded_width : (x1 + 1) & ~1u;
@@ -70,14 +73,15 @@ static bool import_source(struct rc_converter *converter, struct rc_surface *sur
 		surface->import = rc_import_host(converter->device, surface->map, rc_page_align(surface->bytes));
 		if (!surface->import) {
 			surface->import_failed = true;
-			rc_log(converter->device->log, RC_LOG_WARN, "convert: the guest's memory cannot be imported: pictures are converted by the CPU");
+			rc_log(converter->device->log, RC_LOG_WARN,
+				"convert: the guest's memory cannot be imported: pictures are converted by the CPU");
 		}
 	}
 	return surface->import != NULL;
 }
 
-enum rc_result rc_converter_run(struct rc_converter *converter, const struct rc_picture *picture, const struct rc_planes *planes,
-                                const struct rc_rect *rects, uint32_t count, uint64_t *gpu_ns) {
+enum rc_result rc_converter_run(struct rc_converter *converter, const struct rc_picture *picture,
+	const struct rc_planes *planes, const struct rc_rect *rects, uint32_t count, uint64_t *gpu_ns) {
 	struct rc_rect aligned[RC_MAX_DAMAGE];
 	if (count > RC_MAX_DAMAGE) {
 		return RC_ERROR_INVALID;
@@ -85,9 +89,10 @@ enum rc_result rc_converter_run(struct rc_converter *converter, const struct rc_
 	if (gpu_ns) {
 		*gpu_ns = 0;
 	}
-	bool gpu = converter->gpu && planes->import && !converter->device->lost && import_source(converter, picture->surface);
+	bool gpu =
+		converter->gpu && planes->import && !converter->device->lost && import_source(converter, picture->surface);
 	for (uint32_t i = 0; i < count; i++) {
-		aligned[i] = align_rect(&rects[i], picture, planes, gpu ? 8 : 2);
+		aligned[i] = align_rect(&rects[i], picture, planes, gpu ? 16 : 2);
 	}
 	if (gpu) {
 		if (rc_gpu_converter_run(converter->gpu, picture, planes, aligned, count, gpu_ns)) {

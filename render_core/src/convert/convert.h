@@ -52,7 +52,7 @@ struct rc_import *rc_converter_import_target(struct rc_converter *converter, uin
 
 /* Convert `count` rectangles of the picture (in its pixels) into the slot. Returns when the planes are written. `gpu_ns` may be NULL.
  * RC_ERROR_DEVICE: only where planes->data is NULL; else the CPU takes over. */
-enum rc_result rc_converter_run(struct rc_converter *converter, const struct rc_picture *picture, const struct rc_planes *planes,
-                                const struct rc_rect *rects, uint32_t count, uint64_t *gpu_ns);
+enum rc_result rc_converter_run(struct rc_converter *converter, const struct rc_picture *picture,
+	const struct rc_planes *planes, const struct rc_rect *rects, uint32_t count, uint64_t *gpu_ns);
 
 #endif

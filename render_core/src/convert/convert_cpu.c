@@ -12,9 +12,15 @@
 
 /* 32768 * the BT.709 limited range matrix; chroma rows sum to 0 so that grey is exactly 128. */
 enum {
-	Y_R = 5983, Y_G = 20127, Y_B = 2032,
-	U_R = -3298, U_G = -11094, U_B = 14392,
-	V_R = 14392, V_G = -13073, V_B = -1319,
+	Y_R = 5983,
+	Y_G = 20127,
+	Y_B = 2032,
+	U_R = -3298,
+	U_G = -11094,
+	U_B = 14392,
+	V_R = 14392,
+	V_G = -13073,
+	V_B = -1319,
 	Y_BIAS = (16 << 15) + (1 << 14),
 	UV_BIAS = (128 << 17) + (1 << 16), /* chroma sums four pixels: two bits more */
 };
@@ -23,7 +29,7 @@ enum {
 struct row_pair {
 	const uint8_t *source[2];
 	uint8_t *luma[2];
-	uint8_t *chroma[2]; /* U and V, or UV and NULL */
+	uint8_t *chroma[2];  /* U and V, or UV and NULL */
 	uint32_t begin, end; /* luma samples, even */
 	uint32_t width;      /* pixels that the source has */
 	struct rc_pixel_format order;
@@ -63,7 +69,8 @@ static void convert_scalar(const struct row_pair *pair, uint32_t begin) {
 
 #if defined(__x86_64__)
 /* The matrix row in the pixel's byte order, twice a lane; the unused byte's weight is 0. */
-__attribute__((target("avx2"))) static __m256i weights(const struct rc_pixel_format *order, int red, int green, int blue) {
+__attribute__((target("avx2"))) static __m256i weights(
+	const struct rc_pixel_format *order, int red, int green, int blue) {
 	int16_t w[4] = {0};
 	w[order->red] = (int16_t)red;
 	w[order->green] = (int16_t)green;

@@ -6,7 +6,7 @@
 #include "convert/pixel_format.h"
 #include "rgb_to_yuv420.spv.h"
 
-enum { GROUP_X = 16 * 8, GROUP_Y = 8 * 2 }; /* luma samples of a workgroup */
+enum { GROUP_X = 32 * 16, GROUP_Y = 4 * 2 }; /* luma samples of a workgroup */
 
 /* A GPU that needs longer for one picture hangs: 16K converts in some 50 ms on slow hardware. */
 static const uint64_t wait_limit_ns = UINT64_C(2000000000);
@@ -33,8 +33,14 @@ struct rc_gpu_converter {
 static VkResult create_layouts(struct rc_gpu_converter *gpu) {
 	struct rc_vulkan *vk = &gpu->device->vk;
 	const VkDescriptorSetLayoutBinding bindings[2] = {
-		{.binding = 0, .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .descriptorCount = 1, .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT},
-		{.binding = 1, .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .descriptorCount = 1, .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT},
+		{.binding = 0,
+			.descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+			.descriptorCount = 1,
+			.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT},
+		{.binding = 1,
+			.descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+			.descriptorCount = 1,
+			.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT},
 	};
 	const VkDescriptorSetLayoutCreateInfo set_info = {
 		.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
@@ -65,7 +71,8 @@ static VkResult create_pipelines(struct rc_gpu_converter *gpu) {
 	for (uint32_t nv12 = 0; nv12 < 2 && result == VK_SUCCESS; nv12++) {
 		const VkBool32 value = nv12;
 		const VkSpecializationMapEntry entry = {.size = sizeof(value)};
-		const VkSpecializationInfo specialization = {.mapEntryCount = 1, .pMapEntries = &entry, .dataSize = sizeof(value), .pData = &value};
+		const VkSpecializationInfo specialization = {
+			.mapEntryCount = 1, .pMapEntries = &entry, .dataSize = sizeof(value), .pData = &value};
 		const VkComputePipelineCreateInfo info = {
 			.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
 			.stage =
@@ -163,7 +170,8 @@ void rc_gpu_converter_destroy(struct rc_gpu_converter *gpu) {
 	free(gpu);
 }
 
-static void bind_buffers(struct rc_gpu_converter *gpu, const struct rc_picture *picture, const struct rc_planes *planes) {
+static void bind_buffers(
+	struct rc_gpu_converter *gpu, const struct rc_picture *picture, const struct rc_planes *planes) {
 	const VkDescriptorBufferInfo from = {.buffer = picture->surface->import->buffer, .range = VK_WHOLE_SIZE};
 	const VkDescriptorBufferInfo to = {
 		.buffer = planes->import->buffer,
@@ -192,11 +200,13 @@ static void bind_buffers(struct rc_gpu_converter *gpu, const struct rc_picture *
 }
 
 static void record(struct rc_gpu_converter *gpu, const struct rc_picture *picture, const struct rc_planes *planes,
-                   const struct rc_rect *rects, uint32_t count) {
+	const struct rc_rect *rects, uint32_t count) {
 	struct rc_vulkan *vk = &gpu->device->vk;
 	struct rc_pixel_format order = rc_pixel_format(picture->format);
-	vk->CmdBindPipeline(gpu->commands, VK_PIPELINE_BIND_POINT_COMPUTE, gpu->pipelines[planes->format == RC_FORMAT_NV12]);
-	vk->CmdBindDescriptorSets(gpu->commands, VK_PIPELINE_BIND_POINT_COMPUTE, gpu->pipeline_layout, 0, 1, &gpu->set, 0, NULL);
+	vk->CmdBindPipeline(
+		gpu->commands, VK_PIPELINE_BIND_POINT_COMPUTE, gpu->pipelines[planes->format == RC_FORMAT_NV12]);
+	vk->CmdBindDescriptorSets(
+		gpu->commands, VK_PIPELINE_BIND_POINT_COMPUTE, gpu->pipeline_layout, 0, 1, &gpu->set, 0, NULL);
 	for (uint32_t i = 0; i < count; i++) {
 		const struct push push = {
 			.size = {picture->width, picture->height},
@@ -204,25 +214,28 @@ static void record(struct rc_gpu_converter *gpu, const struct rc_picture *pictur
 			.extent = {rects[i].width, rects[i].height},
 			.source_offset = (uint32_t)(picture->offset / 4),
 			.source_stride = picture->stride / 4,
-			.luma_stride = planes->stride / 4,
-			.chroma_offset = (uint32_t)(rc_planes_chroma_offset(planes) / 4),
-			.second_offset = (uint32_t)(rc_planes_second_offset(planes) / 4),
+			.luma_stride = planes->stride,
+			.chroma_offset = (uint32_t)rc_planes_chroma_offset(planes),
+			.second_offset = (uint32_t)rc_planes_second_offset(planes),
 			.shifts = 8u * order.red | 8u * order.green << 8 | 8u * order.blue << 16,
 		};
 		vk->CmdPushConstants(gpu->commands, gpu->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof(push), &push);
-		vk->CmdDispatch(gpu->commands, (rects[i].width + GROUP_X - 1) / GROUP_X, (rects[i].height + GROUP_Y - 1) / GROUP_Y, 1);
+		vk->CmdDispatch(
+			gpu->commands, (rects[i].width + GROUP_X - 1) / GROUP_X, (rects[i].height + GROUP_Y - 1) / GROUP_Y, 1);
 	}
 	const VkMemoryBarrier to_host = {
 		.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
 		.srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
 		.dstAccessMask = VK_ACCESS_HOST_READ_BIT,
 	};
-	vk->CmdPipelineBarrier(gpu->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &to_host, 0, NULL, 0, NULL);
+	vk->CmdPipelineBarrier(gpu->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_HOST_BIT, 0, 1,
+		&to_host, 0, NULL, 0, NULL);
 }
 
 static VkResult submit_and_wait(struct rc_gpu_converter *gpu) {
 	struct rc_vulkan *vk = &gpu->device->vk;
-	const VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &gpu->commands};
+	const VkSubmitInfo submit = {
+		.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &gpu->commands};
 	VkResult result = vk->QueueSubmit(gpu->device->queue, 1, &submit, gpu->fence);
 	if (result == VK_SUCCESS) {
 		result = vk->WaitForFences(gpu->device->device, 1, &gpu->fence, VK_TRUE, wait_limit_ns);
@@ -230,8 +243,8 @@ static VkResult submit_and_wait(struct rc_gpu_converter *gpu) {
 	return result == VK_SUCCESS ? vk->ResetFences(gpu->device->device, 1, &gpu->fence) : result;
 }
 
-bool rc_gpu_converter_run(struct rc_gpu_converter *gpu, const struct rc_picture *picture, const struct rc_planes *planes,
-                          const struct rc_rect *rects, uint32_t count, uint64_t *gpu_ns) {
+bool rc_gpu_converter_run(struct rc_gpu_converter *gpu, const struct rc_picture *picture,
+	const struct rc_planes *planes, const struct rc_rect *rects, uint32_t count, uint64_t *gpu_ns) {
 	struct rc_device *device = gpu->device;
 	struct rc_vulkan *vk = &device->vk;
 	bind_buffers(gpu, picture, planes);
@@ -253,7 +266,8 @@ bool rc_gpu_converter_run(struct rc_gpu_converter *gpu, const struct rc_picture 
 	result = result ? result : submit_and_wait(gpu);
 	uint64_t stamps[2] = {0};
 	if (result == VK_SUCCESS && timed) {
-		vk->GetQueryPoolResults(device->device, gpu->queries, 0, 2, sizeof(stamps), stamps, sizeof(stamps[0]), VK_QUERY_RESULT_64_BIT);
+		vk->GetQueryPoolResults(
+			device->device, gpu->queries, 0, 2, sizeof(stamps), stamps, sizeof(stamps[0]), VK_QUERY_RESULT_64_BIT);
 		*gpu_ns = (uint64_t)((double)(stamps[1] - stamps[0]) * (double)device->timestamp_ns);
 	}
 	if (result != VK_SUCCESS) {

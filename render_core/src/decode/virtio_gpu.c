@@ -29,11 +29,12 @@ void rc_virtio_gpu_finish(struct rc_virtio_gpu *gpu) {
 	rc_memory_finish(&gpu->memory);
 }
 
-void rc_virtio_gpu_fail(struct rc_virtio_gpu *gpu, struct rc_reply *reply, enum virtio_gpu_ctrl_type error, const char *command,
-                        const char *field) {
-	static const char *const names[] = {"ERR_UNSPEC",           "ERR_OUT_OF_MEMORY",      "ERR_INVALID_SCANOUT_ID",
-	                                    "ERR_INVALID_RESOURCE_ID", "ERR_INVALID_CONTEXT_ID", "ERR_INVALID_PARAMETER"};
-	rc_log(gpu->log, RC_LOG_WARN, "display: %s: %s is wrong: %s", command, field, names[error - VIRTIO_GPU_RESP_ERR_UNSPEC]);
+void rc_virtio_gpu_fail(struct rc_virtio_gpu *gpu, struct rc_reply *reply, enum virtio_gpu_ctrl_type error,
+	const char *command, const char *field) {
+	static const char *const names[] = {"ERR_UNSPEC", "ERR_OUT_OF_MEMORY", "ERR_INVALID_SCANOUT_ID",
+		"ERR_INVALID_RESOURCE_ID", "ERR_INVALID_CONTEXT_ID", "ERR_INVALID_PARAMETER"};
+	rc_log(gpu->log, RC_LOG_WARN, "display: %s: %s is wrong: %s", command, field,
+		names[error - VIRTIO_GPU_RESP_ERR_UNSPEC]);
 	reply->hdr.type = error;
 	reply->size = sizeof(reply->hdr);
 }
@@ -117,9 +118,10 @@ static void get_display_info(struct call *call) {
 		return;
 	}
 	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
-		const struct rc_scanout *scanout = &call->gpu->scanouts[i];
+		struct rc_scanout *scanout = &call->gpu->scanouts[i];
 		struct virtio_gpu_display_one *mode = &call->reply->display_info.pmodes[i];
 		*mode = (struct virtio_gpu_display_one){.enabled = scanout->wanted};
+		scanout->wanted_unseen = false;
 		if (scanout->wanted) {
 			mode->r = (struct virtio_gpu_rect){.width = scanout->wanted_width, .height = scanout->wanted_height};
 		}
@@ -141,7 +143,8 @@ static void get_edid(struct call *call) {
 		fail(call, VIRTIO_GPU_RESP_ERR_INVALID_SCANOUT_ID, "scanout (not enabled)");
 		return;
 	}
-	memset((uint8_t *)&call->reply->edid + sizeof(call->reply->hdr), 0, sizeof(call->reply->edid) - sizeof(call->reply->hdr));
+	memset((uint8_t *)&call->reply->edid + sizeof(call->reply->hdr), 0,
+		sizeof(call->reply->edid) - sizeof(call->reply->hdr));
 	call->reply->edid.size = RC_EDID_BYTES;
 	rc_edid_fill(call->reply->edid.edid, scanout->wanted_width, scanout->wanted_height, scanout->refresh_mhz);
 	call->reply->hdr.type = VIRTIO_GPU_RESP_OK_EDID;
@@ -160,7 +163,8 @@ static void resource_create_2d(struct call *call) {
 		return;
 	}
 	if (body.width == 0 || body.height == 0 || body.width > RC_MAX_SIZE || body.height > RC_MAX_SIZE) {
-		fail(call, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER, body.width == 0 || body.width > RC_MAX_SIZE ? "width" : "height");
+		fail(call, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER,
+			body.width == 0 || body.width > RC_MAX_SIZE ? "width" : "height");
 		return;
 	}
 	struct rc_resource_table *table = &call->gpu->resources;
@@ -225,7 +229,8 @@ static void hide_where_shown(struct call *call, uint32_t resource_id) {
 
 static void resource_unref(struct call *call) {
 	struct virtio_gpu_resource_unref body;
-	struct rc_resource *resource = read_body(call, &body, sizeof(body), false) ? find_resource(call, body.resource_id) : NULL;
+	struct rc_resource *resource =
+		read_body(call, &body, sizeof(body), false) ? find_resource(call, body.resource_id) : NULL;
 	if (resource) {
 		hide_where_shown(call, body.resource_id);
 		rc_resource_remove(&call->gpu->resources, resource);
@@ -234,7 +239,8 @@ static void resource_unref(struct call *call) {
 
 static void resource_attach_backing(struct call *call) {
 	struct virtio_gpu_resource_attach_backing body;
-	struct rc_resource *resource = read_body(call, &body, sizeof(body), true) ? find_resource(call, body.resource_id) : NULL;
+	struct rc_resource *resource =
+		read_body(call, &body, sizeof(body), true) ? find_resource(call, body.resource_id) : NULL;
 	if (!resource) {
 		return;
 	}
@@ -250,7 +256,8 @@ static void resource_attach_backing(struct call *call) {
 
 static void resource_detach_backing(struct call *call) {
 	struct virtio_gpu_resource_unref body; /* the same layout */
-	struct rc_resource *resource = read_body(call, &body, sizeof(body), false) ? find_resource(call, body.resource_id) : NULL;
+	struct rc_resource *resource =
+		read_body(call, &body, sizeof(body), false) ? find_resource(call, body.resource_id) : NULL;
 	if (!resource) {
 		return;
 	}
@@ -267,7 +274,8 @@ static struct rc_rect to_rect(const struct virtio_gpu_rect *r) {
 
 static void transfer_to_host_2d(struct call *call) {
 	struct virtio_gpu_transfer_to_host_2d body;
-	struct rc_resource *resource = read_body(call, &body, sizeof(body), false) ? find_resource(call, body.resource_id) : NULL;
+	struct rc_resource *resource =
+		read_body(call, &body, sizeof(body), false) ? find_resource(call, body.resource_id) : NULL;
 	if (!resource) {
 		return;
 	}
@@ -293,7 +301,8 @@ static bool check_scanout_rect(struct call *call, const struct rc_rect *rect, ui
 
 static void set_scanout(struct call *call) {
 	struct virtio_gpu_set_scanout body;
-	struct rc_scanout *scanout = read_body(call, &body, sizeof(body), false) ? find_scanout(call, body.scanout_id) : NULL;
+	struct rc_scanout *scanout =
+		read_body(call, &body, sizeof(body), false) ? find_scanout(call, body.scanout_id) : NULL;
 	if (!scanout) {
 		return;
 	}
@@ -326,8 +335,8 @@ static void set_scanout(struct call *call) {
 }
 
 /* Fill `picture` from a blob of width × height; answers and returns false when it does not fit. */
-static bool blob_picture(struct call *call, const struct virtio_gpu_set_scanout_blob *body, const struct rc_resource *resource,
-                         struct rc_picture *picture) {
+static bool blob_picture(struct call *call, const struct virtio_gpu_set_scanout_blob *body,
+	const struct rc_resource *resource, struct rc_picture *picture) {
 	struct rc_rect rect = to_rect(&body->r);
 	const char *field = NULL;
 	if (!rc_format_is_known(body->format)) {
@@ -340,8 +349,9 @@ static bool blob_picture(struct call *call, const struct virtio_gpu_set_scanout_
 		field = "strides[0]";
 	} else if (body->offsets[0] % 4) {
 		field = "offsets[0]";
-	} else if ((uint64_t)body->offsets[0] + (uint64_t)body->strides[0] * (body->height - 1) + (uint64_t)body->width * 4 >
-	           resource->surface->bytes) {
+	} else if ((uint64_t)body->offsets[0] + (uint64_t)body->strides[0] * (body->height - 1) +
+				   (uint64_t)body->width * 4 >
+			   resource->surface->bytes) {
 		field = "height (outside the blob)";
 	}
 	if (field) {
@@ -363,7 +373,8 @@ static bool blob_picture(struct call *call, const struct virtio_gpu_set_scanout_
 
 static void set_scanout_blob(struct call *call) {
 	struct virtio_gpu_set_scanout_blob body;
-	struct rc_scanout *scanout = read_body(call, &body, sizeof(body), false) ? find_scanout(call, body.scanout_id) : NULL;
+	struct rc_scanout *scanout =
+		read_body(call, &body, sizeof(body), false) ? find_scanout(call, body.scanout_id) : NULL;
 	if (!scanout) {
 		return;
 	}
@@ -403,12 +414,14 @@ static bool flushed_part(const struct rc_scanout *scanout, const struct rc_rect 
 
 static void resource_flush(struct call *call) {
 	struct virtio_gpu_resource_flush body;
-	struct rc_resource *resource = read_body(call, &body, sizeof(body), false) ? find_resource(call, body.resource_id) : NULL;
+	struct rc_resource *resource =
+		read_body(call, &body, sizeof(body), false) ? find_resource(call, body.resource_id) : NULL;
 	if (!resource) {
 		return;
 	}
 	struct rc_rect rect = to_rect(&body.r);
-	uint32_t width = resource->blob ? RC_MAX_SIZE : resource->width, height = resource->blob ? RC_MAX_SIZE : resource->height;
+	uint32_t width = resource->blob ? RC_MAX_SIZE : resource->width,
+			 height = resource->blob ? RC_MAX_SIZE : resource->height;
 	if (!rc_rect_inside(&rect, width, height)) {
 		fail(call, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER, "r");
 		return;
@@ -450,7 +463,8 @@ static uint32_t blob_cursor_side(const struct rc_resource *resource) {
 	return side;
 }
 
-static void set_cursor_image(struct call *call, struct rc_scanout *scanout, const struct virtio_gpu_update_cursor *body) {
+static void set_cursor_image(
+	struct call *call, struct rc_scanout *scanout, const struct virtio_gpu_update_cursor *body) {
 	if (body->resource_id == 0) {
 		rc_cursor_hide(&scanout->cursor);
 		return;
@@ -466,14 +480,16 @@ static void set_cursor_image(struct call *call, struct rc_scanout *scanout, cons
 		fail(call, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER, "resource_id (size of a cursor)");
 	} else if (body->hot_x >= width || body->hot_y >= height) {
 		fail(call, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER, "hot_x or hot_y");
-	} else if (!rc_cursor_set(&scanout->cursor, resource->surface->map, format, width, height, (uint64_t)width * 4, body->hot_x, body->hot_y)) {
+	} else if (!rc_cursor_set(&scanout->cursor, resource->surface->map, format, width, height, (uint64_t)width * 4,
+				   body->hot_x, body->hot_y)) {
 		fail(call, VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY, "resource_id");
 	}
 }
 
 static void cursor_request(struct call *call, bool update) {
 	struct virtio_gpu_update_cursor body;
-	struct rc_scanout *scanout = read_body(call, &body, sizeof(body), false) ? find_scanout(call, body.pos.scanout_id) : NULL;
+	struct rc_scanout *scanout =
+		read_body(call, &body, sizeof(body), false) ? find_scanout(call, body.pos.scanout_id) : NULL;
 	if (!scanout) {
 		return;
 	}

@@ -40,7 +40,7 @@ void rc_virtio_gpu_control(struct rc_virtio_gpu *gpu, const uint8_t *request, si
 void rc_virtio_gpu_cursor(struct rc_virtio_gpu *gpu, const uint8_t *request, size_t size, struct rc_reply *reply);
 
 /* Fill an error answer and log it as "display: COMMAND: field". */
-void rc_virtio_gpu_fail(struct rc_virtio_gpu *gpu, struct rc_reply *reply, enum virtio_gpu_ctrl_type error, const char *command,
-                        const char *field);
+void rc_virtio_gpu_fail(struct rc_virtio_gpu *gpu, struct rc_reply *reply, enum virtio_gpu_ctrl_type error,
+	const char *command, const char *field);
 
 #endif

@@ -12,7 +12,8 @@ enum { MAX_DEVICES = 32, MAX_EXTENSIONS = 512 };
 static bool load_library(struct rc_device *device) {
 	device->vk.library = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
 	if (!device->vk.library) {
-		rc_log(device->log, RC_LOG_ERROR, "device: libvulkan.so.1 cannot be opened (%s); `heliograph doctor` says what to install", dlerror());
+		rc_log(device->log, RC_LOG_ERROR,
+			"device: libvulkan.so.1 cannot be opened (%s); `heliograph doctor` says what to install", dlerror());
 		return false;
 	}
 	*(void **)&device->vk.GetInstanceProcAddr = dlsym(device->vk.library, "vkGetInstanceProcAddr");
@@ -30,14 +31,15 @@ static bool create_instance(struct rc_device *device) {
 	const VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &app};
 	VkResult result = create ? create(&info, NULL, &device->instance) : VK_ERROR_INITIALIZATION_FAILED;
 	if (result != VK_SUCCESS) {
-		rc_log(device->log, RC_LOG_ERROR, "device: vkCreateInstance failed (%d): no working Vulkan driver; see `heliograph doctor`", result);
+		rc_log(device->log, RC_LOG_ERROR,
+			"device: vkCreateInstance failed (%d): no working Vulkan driver; see `heliograph doctor`", result);
 		return false;
 	}
-#define X(function)                                                                                                                                      \
-	vk->function = (PFN_vk##function)vk->GetInstanceProcAddr(device->instance, "vk" #function);                                                                  \
-	if (!vk->function) {                                                                                                                                 \
-		rc_log(device->log, RC_LOG_ERROR, "device: the Vulkan loader lacks vk" #function);                                                               \
-		return false;                                                                                                                                \
+#define X(function)                                                                                                    \
+	vk->function = (PFN_vk##function)vk->GetInstanceProcAddr(device->instance, "vk" #function);                        \
+	if (!vk->function) {                                                                                               \
+		rc_log(device->log, RC_LOG_ERROR, "device: the Vulkan loader lacks vk" #function);                             \
+		return false;                                                                                                  \
 	}
 	RC_VK_INSTANCE_FUNCTIONS(X)
 #undef X
@@ -98,7 +100,8 @@ static bool choose_physical(struct rc_device *device, const char *gpu) {
 	uint32_t count = MAX_DEVICES;
 	VkResult result = device->vk.EnumeratePhysicalDevices(device->instance, &count, devices);
 	if ((result != VK_SUCCESS && result != VK_INCOMPLETE) || count == 0) {
-		rc_log(device->log, RC_LOG_ERROR, "device: no Vulkan device; `heliograph doctor` says how to get one in software");
+		rc_log(
+			device->log, RC_LOG_ERROR, "device: no Vulkan device; `heliograph doctor` says how to get one in software");
 		return false;
 	}
 	bool any = !gpu || !*gpu || strcmp(gpu, "auto") == 0;
@@ -118,7 +121,8 @@ static bool choose_physical(struct rc_device *device, const char *gpu) {
 		}
 	}
 	if (!device->physical) {
-		rc_log(device->log, RC_LOG_ERROR, "device: no Vulkan device matches --gpu %s; `heliograph devices` lists them", gpu);
+		rc_log(device->log, RC_LOG_ERROR, "device: no Vulkan device matches --gpu %s; `heliograph devices` lists them",
+			gpu);
 		return false;
 	}
 	return true;
@@ -165,8 +169,8 @@ static void read_properties(struct rc_device *device) {
 }
 
 static void read_host_alignment(struct rc_device *device) {
-	VkPhysicalDeviceExternalMemoryHostPropertiesEXT host = {.sType =
-	                                                            VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT};
+	VkPhysicalDeviceExternalMemoryHostPropertiesEXT host = {
+		.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT};
 	VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &host};
 	device->vk.GetPhysicalDeviceProperties2(device->physical, &properties);
 	/* Regions and slots are aligned to pages; a device that wants more cannot import them. */
@@ -221,11 +225,11 @@ static bool create_device(struct rc_device *device) {
 		rc_log(device->log, RC_LOG_ERROR, "device: vkCreateDevice on %s failed (%d)", device->info.name, result);
 		return false;
 	}
-#define X(function)                                                                                                                                      \
-	vk->function = (PFN_vk##function)vk->GetDeviceProcAddr(device->device, "vk" #function);                                                                      \
-	if (!vk->function) {                                                                                                                                 \
-		rc_log(device->log, RC_LOG_ERROR, "device: %s lacks vk" #function, device->info.name);                                                           \
-		return false;                                                                                                                                \
+#define X(function)                                                                                                    \
+	vk->function = (PFN_vk##function)vk->GetDeviceProcAddr(device->device, "vk" #function);                            \
+	if (!vk->function) {                                                                                               \
+		rc_log(device->log, RC_LOG_ERROR, "device: %s lacks vk" #function, device->info.name);                         \
+		return false;                                                                                                  \
 	}
 	RC_VK_DEVICE_FUNCTIONS(X)
 #undef X

@@ -4,10 +4,12 @@
 #include <stdlib.h>
 
 static VkExternalMemoryHandleTypeFlagBits handle_type(enum rc_export type) {
-	return type == RC_EXPORT_DMA_BUF ? VK_EXTERNAL_MEMORY_HANDLE_TYPE_DMA_BUF_BIT_EXT : VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT;
+	return type == RC_EXPORT_DMA_BUF ? VK_EXTERNAL_MEMORY_HANDLE_TYPE_DMA_BUF_BIT_EXT
+									 : VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT;
 }
 
-static struct rc_import *create_buffer(struct rc_device *device, VkDeviceSize size, VkExternalMemoryHandleTypeFlagBits type) {
+static struct rc_import *create_buffer(
+	struct rc_device *device, VkDeviceSize size, VkExternalMemoryHandleTypeFlagBits type) {
 	struct rc_import *import = calloc(1, sizeof(*import));
 	if (!import) {
 		return NULL;
@@ -21,7 +23,8 @@ static struct rc_import *create_buffer(struct rc_device *device, VkDeviceSize si
 		.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
 		.pNext = &external,
 		.size = size,
-		.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+		.usage =
+			VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
 	};
 	if (device->vk.CreateBuffer(device->device, &info, NULL, &import->buffer) != VK_SUCCESS) {
 		free(import);
@@ -44,7 +47,8 @@ static struct rc_import *allocate(struct rc_import *import, uint32_t type_index,
 		result = device->vk.BindBufferMemory(device->device, import->buffer, import->memory, 0);
 	}
 	if (result != VK_SUCCESS) {
-		rc_log(device->log, RC_LOG_DEBUG, "import: %llu bytes refused by the driver (%d)", (unsigned long long)size, result);
+		rc_log(device->log, RC_LOG_DEBUG, "import: %llu bytes refused by the driver (%d)", (unsigned long long)size,
+			result);
 		rc_import_destroy(import);
 		return NULL;
 	}

@@ -108,7 +108,8 @@ bool rc_memory_remove(struct rc_memory *memory, uint64_t base) {
 struct rc_region *rc_memory_find(const struct rc_memory *memory, uint64_t addr, uint64_t size) {
 	for (struct rc_list *l = memory->regions.next; l != &memory->regions; l = l->next) {
 		struct rc_region *region = rc_container_of(l, struct rc_region, link);
-		if (addr >= region->base && addr - region->base < region->size && size <= region->size - (addr - region->base)) {
+		if (addr >= region->base && addr - region->base < region->size &&
+			size <= region->size - (addr - region->base)) {
 			return region;
 		}
 	}

@@ -15,9 +15,9 @@ struct rc_import; /* execute/import.h */
 struct rc_surface {
 	uint32_t refs;
 	uint8_t *map;
-	uint64_t bytes;          /* valid bytes; the mapping is rounded up to pages */
+	uint64_t bytes;           /* valid bytes; the mapping is rounded up to pages */
 	struct rc_import *import; /* made by the GPU convert path on first use, or NULL */
-	bool import_failed;      /* tried once: do not try for every frame */
+	bool import_failed;       /* tried once: do not try for every frame */
 };
 
 /* A page run of a region, in order. */

@@ -19,25 +19,26 @@ struct rc_consumer {
 };
 
 static bool layout_is_sane(const struct rc_ring_layout *l) {
-	bool sizes = l->width && l->height && l->width <= RC_MAX_SIZE && l->height <= RC_MAX_SIZE && l->coded_width >= l->width &&
-	             l->coded_width - l->width < 16 && l->coded_width % 2 == 0 && l->coded_height >= l->height &&
-	             l->coded_height - l->height < 16 && l->coded_height % 4 == 0;
+	bool sizes = l->width && l->height && l->width <= RC_MAX_SIZE && l->height <= RC_MAX_SIZE &&
+				 l->coded_width >= l->width && l->coded_width - l->width < 16 && l->coded_width % 2 == 0 &&
+				 l->coded_height >= l->height && l->coded_height - l->height < 16 && l->coded_height % 4 == 0;
 	bool planes = l->stride >= l->coded_width && l->stride % 64 == 0 && l->stride <= RC_MAX_SIZE + 64u &&
-	              (l->format == RC_FORMAT_I420 || l->format == RC_FORMAT_NV12);
+				  (l->format == RC_FORMAT_I420 || l->format == RC_FORMAT_NV12);
 	if (!sizes || !planes || l->slot_count == 0 || l->slot_count > RC_RING_SLOTS) {
 		return false;
 	}
 	uint64_t needed = (uint64_t)l->stride * l->coded_height * 3 / 2;
 	const uint64_t most = UINT64_C(1) << 40;
-	return l->slot_offset >= RC_RING_CONTROL_BYTES && l->slot_offset % 4096 == 0 && l->slot_size % 4096 == 0 && l->slot_size >= needed &&
-	       l->slot_offset < most && l->slot_size < most && l->memfd_size == l->slot_offset + l->slot_size * l->slot_count;
+	return l->slot_offset >= RC_RING_CONTROL_BYTES && l->slot_offset % 4096 == 0 && l->slot_size % 4096 == 0 &&
+		   l->slot_size >= needed && l->slot_offset < most && l->slot_size < most &&
+		   l->memfd_size == l->slot_offset + l->slot_size * l->slot_count;
 }
 
 enum rc_result rc_consumer_create(const struct rc_ring_layout *layout, int memfd, struct rc_consumer **out) {
 	struct stat st;
 	int seals = fcntl(memfd, F_GET_SEALS);
 	if (!layout_is_sane(layout) || seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(memfd, &st) < 0 ||
-	    (uint64_t)st.st_size != layout->memfd_size) {
+		(uint64_t)st.st_size != layout->memfd_size) {
 		return RC_ERROR_INVALID;
 	}
 	struct rc_consumer *consumer = calloc(1, sizeof(*consumer));
@@ -125,5 +126,7 @@ void rc_consumer_release(struct rc_consumer *consumer, uint32_t slot) {
 }
 
 const uint8_t *rc_consumer_planes(const struct rc_consumer *consumer, uint32_t slot) {
-	return slot < consumer->layout.slot_count ? consumer->map + consumer->layout.slot_offset + consumer->layout.slot_size * slot : NULL;
+	return slot < consumer->layout.slot_count
+			   ? consumer->map + consumer->layout.slot_offset + consumer->layout.slot_size * slot
+			   : NULL;
 }

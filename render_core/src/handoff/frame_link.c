@@ -38,7 +38,8 @@ struct cursor_move_message {
 	int32_t x, y;
 };
 
-static void send_message(struct rc_frame_link *link, enum message_type type, const void *body, size_t size, const int *fds, uint16_t fd_count) {
+static void send_message(struct rc_frame_link *link, enum message_type type, const void *body, size_t size,
+	const int *fds, uint16_t fd_count) {
 	if (!link->closed && !rc_packet_send(link->watch.fd, (uint16_t)type, 0, body, size, fds, fd_count)) {
 		rc_log(link->log, RC_LOG_WARN, "frames: the streamer does not read its messages: disconnected");
 		link->closed = true;
@@ -79,7 +80,7 @@ static int cursor_memfd(const struct rc_cursor *cursor) {
 		return -1;
 	}
 	if (write(fd, cursor->pixels, size) != (ssize_t)size ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0) {
+		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0) {
 		close(fd);
 		return -1;
 	}
@@ -208,7 +209,7 @@ static void handle_ready(struct rc_watch *watch) {
 }
 
 struct rc_frame_link *rc_frame_link_create(struct rc_loop *loop, struct rc_log *log, struct rc_scanout *scanouts,
-                                           const struct rc_device_info *device, int socket_fd) {
+	const struct rc_device_info *device, int socket_fd) {
 	struct rc_frame_link *link = calloc(1, sizeof(*link));
 	if (!link) {
 		return NULL;

@@ -22,7 +22,7 @@ struct rc_frame_link {
 
 /* Serve `socket_fd`, which is the link's on success. NULL: out of memory. */
 struct rc_frame_link *rc_frame_link_create(struct rc_loop *loop, struct rc_log *log, struct rc_scanout *scanouts,
-                                           const struct rc_device_info *device, int socket_fd);
+	const struct rc_device_info *device, int socket_fd);
 void rc_frame_link_destroy(struct rc_frame_link *link);
 
 /* Serve one packet: what the watch does, for fuzzing without a peer. Takes the packet's fds. */

@@ -105,7 +105,8 @@ bool rc_frame_ring_begin(struct rc_frame_ring *ring, struct rc_planes *planes, s
 		for (uint32_t i = 0; i < RC_RING_SLOTS; i++) {
 			uint32_t state = atomic_load(&ring->control->slots[i].state);
 			bool usable = state == RC_SLOT_FREE || (state == RC_SLOT_READY && i != ring->published);
-			if (usable && !tried[i] && (best == RC_RING_NONE || stale_area(&ring->stale[i]) < stale_area(&ring->stale[best]))) {
+			if (usable && !tried[i] &&
+				(best == RC_RING_NONE || stale_area(&ring->stale[i]) < stale_area(&ring->stale[best]))) {
 				best = i;
 			}
 		}
@@ -138,7 +139,8 @@ void rc_frame_ring_publish(struct rc_frame_ring *ring, const struct rc_damage *d
 	uint32_t slot = ring->writing;
 	struct rc_slot_control *control = &ring->control->slots[slot];
 	/* A frame that was never taken hands its damage to the next. If the consumer takes it right now, the damage is merely too much. */
-	bool untaken = ring->published != RC_RING_NONE && atomic_load(&ring->control->slots[ring->published].state) == RC_SLOT_READY;
+	bool untaken =
+		ring->published != RC_RING_NONE && atomic_load(&ring->control->slots[ring->published].state) == RC_SLOT_READY;
 	if (!untaken) {
 		rc_damage_clear(&ring->published_damage);
 		ring->published_base = ring->sequence;
@@ -159,7 +161,8 @@ void rc_frame_ring_publish(struct rc_frame_ring *ring, const struct rc_damage *d
 	atomic_store(&control->state, RC_SLOT_READY);
 	atomic_store(&ring->control->newest, slot);
 	const uint64_t one = 1;
-	ssize_t written = write(ring->event_fd, &one, sizeof(one)); /* full means that the consumer has been told often enough */
+	ssize_t written =
+		write(ring->event_fd, &one, sizeof(one)); /* full means that the consumer has been told often enough */
 	(void)written;
 }
 

@@ -14,12 +14,12 @@ struct rc_frame_ring {
 	uint8_t *map;
 	struct rc_import *import; /* of all of `map`, or NULL; set by the owner, ended with the ring */
 	struct rc_ring_control *control;
-	uint64_t sequence;                      /* of the last published frame */
-	uint32_t published;                     /* its slot, or RC_RING_NONE */
-	struct rc_damage published_damage;      /* since published_base */
+	uint64_t sequence;                 /* of the last published frame */
+	uint32_t published;                /* its slot, or RC_RING_NONE */
+	struct rc_damage published_damage; /* since published_base */
 	uint64_t published_base;
-	struct rc_damage stale[RC_RING_SLOTS];  /* by slot: what changed since it was written */
-	uint32_t writing;                       /* slot between begin and publish, or RC_RING_NONE */
+	struct rc_damage stale[RC_RING_SLOTS]; /* by slot: what changed since it was written */
+	uint32_t writing;                      /* slot between begin and publish, or RC_RING_NONE */
 };
 
 /* Make a ring for pictures of width × height. NULL: out of memory. */

@@ -10,8 +10,8 @@ static uint8_t straight(uint8_t value, uint8_t alpha) {
 	return scaled > 255 ? 255 : (uint8_t)scaled;
 }
 
-bool rc_cursor_set(struct rc_cursor *cursor, const uint8_t *rows, uint32_t format, uint32_t width, uint32_t height, uint64_t stride,
-                   uint32_t hot_x, uint32_t hot_y) {
+bool rc_cursor_set(struct rc_cursor *cursor, const uint8_t *rows, uint32_t format, uint32_t width, uint32_t height,
+	uint64_t stride, uint32_t hot_x, uint32_t hot_y) {
 	uint8_t *pixels = malloc((size_t)width * height * 4);
 	if (!pixels) {
 		return false;

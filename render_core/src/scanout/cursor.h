@@ -17,8 +17,8 @@ struct rc_cursor {
 
 /* Take a copy of `stride`-spaced rows in a virtio-gpu format. Guests give straight or premultiplied alpha alike: virtio does not
  * say, Linux's drivers hand on the compositor's premultiplied pixels, so those are turned into straight ones. False: out of memory. */
-bool rc_cursor_set(struct rc_cursor *cursor, const uint8_t *rows, uint32_t format, uint32_t width, uint32_t height, uint64_t stride,
-                   uint32_t hot_x, uint32_t hot_y);
+bool rc_cursor_set(struct rc_cursor *cursor, const uint8_t *rows, uint32_t format, uint32_t width, uint32_t height,
+	uint64_t stride, uint32_t hot_x, uint32_t hot_y);
 void rc_cursor_hide(struct rc_cursor *cursor);
 void rc_cursor_finish(struct rc_cursor *cursor);
 

@@ -6,7 +6,8 @@
 /* Blanking as in CVT with reduced blanking (VESA CVT 1.2). */
 enum { H_BLANK = 160, H_FRONT = 48, H_SYNC = 32, V_BLANK = 40, V_FRONT = 3, V_SYNC = 6, MAX_ACTIVE = 4095 };
 
-static void detailed_timing(uint8_t *d, uint32_t width, uint32_t height, uint32_t refresh_mhz, uint32_t width_mm, uint32_t height_mm) {
+static void detailed_timing(
+	uint8_t *d, uint32_t width, uint32_t height, uint32_t refresh_mhz, uint32_t width_mm, uint32_t height_mm) {
 	uint64_t clock = (uint64_t)(width + H_BLANK) * (height + V_BLANK) * refresh_mhz / 1000 / 10000; /* 10 kHz */
 	if (clock > 65535) {
 		clock = 65535;

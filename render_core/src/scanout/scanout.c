@@ -4,8 +4,10 @@
 #include "util/clock.h"
 #include "util/rect.h"
 
-void rc_scanout_init(struct rc_scanout *scanout, uint32_t id, struct rc_log *log, struct rc_converter *converter, enum rc_format format) {
-	*scanout = (struct rc_scanout){.id = id, .log = log, .converter = converter, .format = format, .refresh_mhz = 60000};
+void rc_scanout_init(struct rc_scanout *scanout, uint32_t id, struct rc_log *log, struct rc_converter *converter,
+	enum rc_format format) {
+	*scanout =
+		(struct rc_scanout){.id = id, .log = log, .converter = converter, .format = format, .refresh_mhz = 60000};
 	rc_list_init(&scanout->completions);
 }
 
@@ -41,16 +43,19 @@ static void update_ring(struct rc_scanout *scanout) {
 		drop_ring(scanout);
 		return;
 	}
-	if (scanout->ring && scanout->ring->layout.width == picture->width && scanout->ring->layout.height == picture->height) {
+	if (scanout->ring && scanout->ring->layout.width == picture->width &&
+		scanout->ring->layout.height == picture->height) {
 		return;
 	}
 	drop_ring(scanout);
 	scanout->ring = rc_frame_ring_create(scanout->format, picture->width, picture->height);
 	if (!scanout->ring) {
-		rc_log(scanout->log, RC_LOG_ERROR, "scanout %u: no memory for a frame ring of %ux%u", scanout->id, picture->width, picture->height);
+		rc_log(scanout->log, RC_LOG_ERROR, "scanout %u: no memory for a frame ring of %ux%u", scanout->id,
+			picture->width, picture->height);
 		return;
 	}
-	scanout->ring->import = rc_converter_import_target(scanout->converter, scanout->ring->map, scanout->ring->layout.memfd_size);
+	scanout->ring->import =
+		rc_converter_import_target(scanout->converter, scanout->ring->map, scanout->ring->layout.memfd_size);
 	scanout->generation++;
 	damage_all(scanout);
 	if (scanout->listener.ring_changed) {
@@ -66,7 +71,6 @@ void rc_scanout_show(struct rc_scanout *scanout, const struct rc_picture *pictur
 	scanout->resource_id = resource_id;
 	damage_all(scanout);
 	update_ring(scanout);
-	rc_scanout_service(scanout, rc_now_ns());
 }
 
 static void complete_first(struct rc_scanout *scanout) {
@@ -98,15 +102,13 @@ void rc_scanout_orphan(struct rc_scanout *scanout) {
 }
 
 void rc_scanout_flush(struct rc_scanout *scanout, const struct rc_rect *rect, struct rc_completion *completion) {
-	uint64_t now = rc_now_ns();
 	if (!scanout->flush_ns) {
-		scanout->flush_ns = now;
+		scanout->flush_ns = rc_now_ns();
 	}
 	rc_damage_add(&scanout->damage, rect);
 	if (completion) {
 		rc_list_append(&scanout->completions, &completion->link);
 	}
-	rc_scanout_service(scanout, now);
 }
 
 void rc_scanout_connect(struct rc_scanout *scanout, const struct rc_scanout_listener *listener) {
@@ -133,16 +135,16 @@ void rc_scanout_set_active(struct rc_scanout *scanout, bool active) {
 	if (active && scanout->picture.surface) {
 		scanout->flush_ns = 0;
 		damage_all(scanout);
-		rc_scanout_service(scanout, rc_now_ns());
 	}
 }
 
 bool rc_scanout_set_wanted(struct rc_scanout *scanout, uint32_t width, uint32_t height, uint32_t refresh_mhz) {
 	uint32_t refresh = refresh_mhz ? refresh_mhz : scanout->refresh_mhz;
-	if (scanout->wanted && scanout->wanted_width == width && scanout->wanted_height == height && scanout->refresh_mhz == refresh) {
+	if (scanout->wanted && scanout->wanted_width == width && scanout->wanted_height == height &&
+		scanout->refresh_mhz == refresh) {
 		return false;
 	}
-	scanout->wanted = true;
+	scanout->wanted = scanout->wanted_unseen = true;
 	scanout->wanted_width = width;
 	scanout->wanted_height = height;
 	scanout->refresh_mhz = refresh;
@@ -161,7 +163,8 @@ static void convert(struct rc_scanout *scanout, uint64_t now) {
 		return;
 	}
 	struct rc_trace trace = {.flush_ns = scanout->flush_ns, .convert_begin_ns = rc_now_ns()};
-	enum rc_result ret = rc_converter_run(scanout->converter, &scanout->picture, &planes, stale.rects, stale.count, NULL);
+	enum rc_result ret =
+		rc_converter_run(scanout->converter, &scanout->picture, &planes, stale.rects, stale.count, NULL);
 	if (ret != RC_OK) {
 		rc_frame_ring_cancel(scanout->ring);
 		return;

@@ -31,11 +31,12 @@ struct rc_scanout {
 	uint32_t id;
 	struct rc_log *log;
 	enum rc_format format;
-	struct rc_converter *converter; /* the core's */
+	struct rc_converter *converter;      /* the core's */
 	struct rc_scanout_listener listener; /* callbacks may be NULL while nobody is connected */
 
 	/* what the viewer wants: GET_DISPLAY_INFO */
 	bool wanted;
+	bool wanted_unseen; /* it changed since the guest asked last */
 	uint32_t wanted_width, wanted_height, refresh_mhz;
 
 	/* what the guest shows */
@@ -56,7 +57,8 @@ struct rc_scanout {
 	uint32_t generation;
 };
 
-void rc_scanout_init(struct rc_scanout *scanout, uint32_t id, struct rc_log *log, struct rc_converter *converter, enum rc_format format);
+void rc_scanout_init(
+	struct rc_scanout *scanout, uint32_t id, struct rc_log *log, struct rc_converter *converter, enum rc_format format);
 void rc_scanout_finish(struct rc_scanout *scanout);
 
 /* Show a picture (a reference to its surface is taken); everything is damaged. */
@@ -66,7 +68,8 @@ void rc_scanout_hide(struct rc_scanout *scanout);
 /* The guest's connection is gone: the picture stays, its resource id means nothing any more. */
 void rc_scanout_orphan(struct rc_scanout *scanout);
 
-/* The guest flushed `rect` (inside the picture). `completion` (may be NULL) is completed when the pixels have been read, at the frame rate. */
+/* The guest flushed `rect` (inside the picture). `completion` (may be NULL) is completed when the pixels have been read, at the frame rate.
+ * Nothing is read before rc_scanout_service(): flushes that come together are one frame. */
 void rc_scanout_flush(struct rc_scanout *scanout, const struct rc_rect *rect, struct rc_completion *completion);
 
 /* A consumer came or went. A new one gets a new ring: what a dead one held is of no concern. */

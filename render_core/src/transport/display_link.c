@@ -24,7 +24,8 @@ struct flush {
 	struct virtio_gpu_ctrl_hdr hdr;
 };
 
-static void send_message(struct rc_display_link *link, enum message_type type, uint32_t sequence, const void *body, size_t size) {
+static void send_message(
+	struct rc_display_link *link, enum message_type type, uint32_t sequence, const void *body, size_t size) {
 	if (!link->closed && !rc_packet_send(link->watch.fd, (uint16_t)type, sequence, body, size, NULL, 0)) {
 		rc_log(link->log, RC_LOG_WARN, "display: the guest does not read its answers: disconnected");
 		link->closed = true;
@@ -42,7 +43,8 @@ static void complete_flush(struct rc_completion *completion) {
 	free(flush);
 }
 
-static void refuse(struct rc_display_link *link, uint32_t sequence, enum virtio_gpu_ctrl_type error, const char *command, const char *field) {
+static void refuse(struct rc_display_link *link, uint32_t sequence, enum virtio_gpu_ctrl_type error,
+	const char *command, const char *field) {
 	struct rc_reply reply = {0};
 	rc_virtio_gpu_fail(&link->gpu, &reply, error, command, field);
 	respond(link, sequence, &reply);
@@ -67,19 +69,28 @@ static void handle_hello(struct rc_display_link *link, uint32_t sequence, const 
 	link->greeted = true;
 	const uint32_t reply[2] = {RC_DISPLAY_LINK_VERSION, RC_MAX_SCANOUTS};
 	send_message(link, MESSAGE_HELLO_REPLY, sequence, reply, sizeof(reply));
+	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
+		if (link->gpu.scanouts[i].wanted_unseen) {
+			rc_display_link_display_changed(link); /* it changed while no guest was connected */
+			return;
+		}
+	}
 }
 
-static void handle_add_region(struct rc_display_link *link, uint32_t sequence, const uint8_t *body, size_t size, struct rc_packet *packet) {
+static void handle_add_region(
+	struct rc_display_link *link, uint32_t sequence, const uint8_t *body, size_t size, struct rc_packet *packet) {
 	uint64_t fields[3];
 	if (size != sizeof(fields) || packet->fd_count != 1) {
-		refuse(link, sequence, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER, "ADD_REGION", size == sizeof(fields) ? "fd_count" : "size of the message");
+		refuse(link, sequence, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER, "ADD_REGION",
+			size == sizeof(fields) ? "fd_count" : "size of the message");
 		return;
 	}
 	memcpy(fields, body, sizeof(fields));
 	const char *wrong = rc_memory_add(&link->gpu.memory, fields[0], fields[1], fields[2], packet->fds[0]);
 	if (wrong) {
 		bool memory = strcmp(wrong, "memory") == 0;
-		refuse(link, sequence, memory ? VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY : VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER, "ADD_REGION", wrong);
+		refuse(link, sequence, memory ? VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY : VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER,
+			"ADD_REGION", wrong);
 		return;
 	}
 	rc_packet_take_fd(packet, 0);
@@ -112,7 +123,8 @@ static void handle_control(struct rc_display_link *link, uint32_t sequence, cons
 		refuse(link, sequence, VIRTIO_GPU_RESP_ERR_UNSPEC, "RESOURCE_FLUSH", "count of unanswered flushes");
 		return;
 	}
-	*flush = (struct flush){.completion.complete = complete_flush, .link = link, .sequence = sequence, .hdr = reply.hdr};
+	*flush =
+		(struct flush){.completion.complete = complete_flush, .link = link, .sequence = sequence, .hdr = reply.hdr};
 	rc_list_init(&flush->completion.link);
 	link->flushes++;
 	rc_scanout_flush(reply.flush_scanout, &reply.flush_rect, &flush->completion);
@@ -127,7 +139,8 @@ static void dispatch(struct rc_display_link *link, struct rc_packet *packet) {
 		return;
 	}
 	if ((header.type == MESSAGE_HELLO) == link->greeted) {
-		refuse(link, header.sequence, VIRTIO_GPU_RESP_ERR_UNSPEC, "message header", link->greeted ? "type (a second HELLO)" : "type (HELLO comes first)");
+		refuse(link, header.sequence, VIRTIO_GPU_RESP_ERR_UNSPEC, "message header",
+			link->greeted ? "type (a second HELLO)" : "type (HELLO comes first)");
 		return;
 	}
 	if (packet->fd_count && header.type != MESSAGE_ADD_REGION) {
@@ -166,19 +179,19 @@ void rc_display_link_handle(struct rc_display_link *link, struct rc_packet *pack
 
 static void handle_ready(struct rc_watch *watch) {
 	struct rc_display_link *link = rc_container_of(watch, struct rc_display_link, watch);
-	switch (rc_packet_receive(watch->fd, &link->packet)) {
-	case RC_PACKET_OK:
-		rc_display_link_handle(link, &link->packet);
-		break;
-	case RC_PACKET_CLOSED:
-		link->closed = true;
-		break;
-	case RC_PACKET_NONE:
-		break;
+	/* All that is there, so that flushes that were sent together are one frame; not for ever, so that a guest cannot keep the core. */
+	enum rc_packet_status status = RC_PACKET_OK;
+	for (int i = 0; i < RC_MAX_PACKETS_A_TURN && status == RC_PACKET_OK && !link->closed; i++) {
+		status = rc_packet_receive(watch->fd, &link->packet);
+		if (status == RC_PACKET_OK) {
+			rc_display_link_handle(link, &link->packet);
+		}
 	}
+	link->closed = link->closed || status == RC_PACKET_CLOSED;
 }
 
-struct rc_display_link *rc_display_link_create(struct rc_loop *loop, struct rc_log *log, struct rc_scanout *scanouts, int socket_fd) {
+struct rc_display_link *rc_display_link_create(
+	struct rc_loop *loop, struct rc_log *log, struct rc_scanout *scanouts, int socket_fd) {
 	struct rc_display_link *link = calloc(1, sizeof(*link));
 	if (!link) {
 		return NULL;

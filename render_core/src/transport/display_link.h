@@ -7,21 +7,22 @@
 #include "decode/virtio_gpu.h"
 #include "transport/packet.h"
 
-enum { RC_DISPLAY_LINK_VERSION = 1, RC_MAX_FLUSHES = 64 };
+enum { RC_DISPLAY_LINK_VERSION = 1, RC_MAX_FLUSHES = 64, RC_MAX_PACKETS_A_TURN = 64 };
 
 struct rc_display_link {
 	struct rc_watch watch;
 	struct rc_loop *loop;
 	struct rc_log *log;
 	bool greeted;
-	bool closed; /* the guest is gone or does not read: the core destroys the link */
+	bool closed;      /* the guest is gone or does not read: the core destroys the link */
 	uint32_t flushes; /* unanswered */
 	struct rc_packet packet;
 	struct rc_virtio_gpu gpu;
 };
 
 /* Serve `socket_fd`, which is the link's on success. NULL: out of memory. */
-struct rc_display_link *rc_display_link_create(struct rc_loop *loop, struct rc_log *log, struct rc_scanout *scanouts, int socket_fd);
+struct rc_display_link *rc_display_link_create(
+	struct rc_loop *loop, struct rc_log *log, struct rc_scanout *scanouts, int socket_fd);
 void rc_display_link_destroy(struct rc_display_link *link);
 
 /* Tell the guest that GET_DISPLAY_INFO has a new answer. */

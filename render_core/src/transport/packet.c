@@ -83,7 +83,7 @@ const char *rc_packet_check(const struct rc_packet *packet) {
 }
 
 bool rc_packet_send(int socket_fd, uint16_t type, uint32_t sequence, const void *body, size_t body_size, const int *fds,
-                    uint16_t fd_count) {
+	uint16_t fd_count) {
 	struct rc_link_header header = {
 		.length = (uint32_t)(sizeof(header) + body_size),
 		.type = type,

@@ -43,6 +43,6 @@ const char *rc_packet_check(const struct rc_packet *packet);
 
 /* Send header and body as one packet without blocking; fds are borrowed. False: the peer does not read, or is gone. */
 bool rc_packet_send(int socket_fd, uint16_t type, uint32_t sequence, const void *body, size_t body_size, const int *fds,
-                    uint16_t fd_count);
+	uint16_t fd_count);
 
 #endif

@@ -10,7 +10,7 @@
 /* True when `rect` is not empty and lies inside width × height. Safe for any guest values. */
 static inline bool rc_rect_inside(const struct rc_rect *rect, uint32_t width, uint32_t height) {
 	return rect->width && rect->height && rect->x <= width && rect->y <= height && rect->width <= width - rect->x &&
-	       rect->height <= height - rect->y;
+		   rect->height <= height - rect->y;
 }
 
 /* Cut `rect` to `bounds`; false when nothing is left. Both must have been checked against RC_MAX_SIZE. */
@@ -18,7 +18,8 @@ static inline bool rc_rect_intersect(struct rc_rect *rect, const struct rc_rect 
 	uint32_t x0 = rect->x > bounds->x ? rect->x : bounds->x;
 	uint32_t y0 = rect->y > bounds->y ? rect->y : bounds->y;
 	uint32_t x1 = rect->x + rect->width < bounds->x + bounds->width ? rect->x + rect->width : bounds->x + bounds->width;
-	uint32_t y1 = rect->y + rect->height < bounds->y + bounds->height ? rect->y + rect->height : bounds->y + bounds->height;
+	uint32_t y1 =
+		rect->y + rect->height < bounds->y + bounds->height ? rect->y + rect->height : bounds->y + bounds->height;
 	if (x0 >= x1 || y0 >= y1) {
 		return false;
 	}

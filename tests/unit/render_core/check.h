@@ -6,12 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CHECK(condition)                                                                                                                             \
-	do {                                                                                                                                             \
-		if (!(condition)) {                                                                                                                          \
-			fprintf(stderr, "%s:%d: %s: CHECK(%s) failed\n", __FILE__, __LINE__, __func__, #condition);                                              \
-			abort();                                                                                                                                 \
-		}                                                                                                                                            \
+#define CHECK(condition)                                                                                               \
+	do {                                                                                                               \
+		if (!(condition)) {                                                                                            \
+			fprintf(stderr, "%s:%d: %s: CHECK(%s) failed\n", __FILE__, __LINE__, __func__, #condition);                \
+			abort();                                                                                                   \
+		}                                                                                                              \
 	} while (0)
 
 #endif

@@ -8,18 +8,22 @@ static uint32_t control(struct display_peer *peer, const void *body, size_t size
 	return ask(peer, 4, body, size, -1);
 }
 
-#define CONTROL(peer, ...)                                                                                                                           \
-	({                                                                                                                                               \
-		__typeof__(__VA_ARGS__) body_ = __VA_ARGS__;                                                                                                 \
-		control(peer, &body_, sizeof(body_));                                                                                                        \
+#define CONTROL(peer, ...)                                                                                             \
+	({                                                                                                                 \
+		__typeof__(__VA_ARGS__) body_ = __VA_ARGS__;                                                                   \
+		control(peer, &body_, sizeof(body_));                                                                          \
 	})
 
 static uint32_t create_2d(struct display_peer *peer, uint32_t id, uint32_t format, uint32_t width, uint32_t height) {
-	return CONTROL(peer, (struct virtio_gpu_resource_create_2d){
-							 .hdr.type = VIRTIO_GPU_CMD_RESOURCE_CREATE_2D, .resource_id = id, .format = format, .width = width, .height = height});
+	return CONTROL(peer, (struct virtio_gpu_resource_create_2d){.hdr.type = VIRTIO_GPU_CMD_RESOURCE_CREATE_2D,
+							 .resource_id = id,
+							 .format = format,
+							 .width = width,
+							 .height = height});
 }
 
-static uint32_t with_entries(struct display_peer *peer, const void *head, size_t head_size, const struct virtio_gpu_mem_entry *entries, uint32_t count) {
+static uint32_t with_entries(struct display_peer *peer, const void *head, size_t head_size,
+	const struct virtio_gpu_mem_entry *entries, uint32_t count) {
 	uint8_t body[4096];
 	memcpy(body, head, head_size);
 	memcpy(body + head_size, entries, sizeof(*entries) * count);
@@ -35,36 +39,38 @@ static uint32_t attach(struct display_peer *peer, uint32_t id, uint64_t addr, ui
 
 static uint32_t create_blob(struct display_peer *peer, uint32_t id, uint64_t addr, uint32_t length, uint64_t size) {
 	const struct virtio_gpu_resource_create_blob head = {.hdr.type = VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB,
-	                                                     .resource_id = id,
-	                                                     .blob_mem = VIRTIO_GPU_BLOB_MEM_GUEST,
-	                                                     .nr_entries = 1,
-	                                                     .size = size};
+		.resource_id = id,
+		.blob_mem = VIRTIO_GPU_BLOB_MEM_GUEST,
+		.nr_entries = 1,
+		.size = size};
 	const struct virtio_gpu_mem_entry entry = {addr, length, 0};
 	return with_entries(peer, &head, sizeof(head), &entry, 1);
 }
 
 static uint32_t transfer(struct display_peer *peer, uint32_t id, struct virtio_gpu_rect r, uint64_t offset) {
-	return CONTROL(peer, (struct virtio_gpu_transfer_to_host_2d){
-							 .hdr.type = VIRTIO_GPU_CMD_TRANSFER_TO_HOST_2D, .r = r, .offset = offset, .resource_id = id});
+	return CONTROL(
+		peer, (struct virtio_gpu_transfer_to_host_2d){
+				  .hdr.type = VIRTIO_GPU_CMD_TRANSFER_TO_HOST_2D, .r = r, .offset = offset, .resource_id = id});
 }
 
 static uint32_t set_scanout(struct display_peer *peer, uint32_t scanout, uint32_t id, struct virtio_gpu_rect r) {
-	return CONTROL(peer,
-	               (struct virtio_gpu_set_scanout){.hdr.type = VIRTIO_GPU_CMD_SET_SCANOUT, .r = r, .scanout_id = scanout, .resource_id = id});
+	return CONTROL(peer, (struct virtio_gpu_set_scanout){
+							 .hdr.type = VIRTIO_GPU_CMD_SET_SCANOUT, .r = r, .scanout_id = scanout, .resource_id = id});
 }
 
 static struct virtio_gpu_set_scanout_blob blob_scanout(uint32_t id) {
 	return (struct virtio_gpu_set_scanout_blob){.hdr.type = VIRTIO_GPU_CMD_SET_SCANOUT_BLOB,
-	                                            .r = {0, 0, WIDTH, HEIGHT},
-	                                            .resource_id = id,
-	                                            .width = WIDTH,
-	                                            .height = HEIGHT,
-	                                            .format = VIRTIO_GPU_FORMAT_B8G8R8X8_UNORM,
-	                                            .strides = {WIDTH * 4}};
+		.r = {0, 0, WIDTH, HEIGHT},
+		.resource_id = id,
+		.width = WIDTH,
+		.height = HEIGHT,
+		.format = VIRTIO_GPU_FORMAT_B8G8R8X8_UNORM,
+		.strides = {WIDTH * 4}};
 }
 
 static uint32_t flush(struct display_peer *peer, uint32_t id, struct virtio_gpu_rect r) {
-	return CONTROL(peer, (struct virtio_gpu_resource_flush){.hdr.type = VIRTIO_GPU_CMD_RESOURCE_FLUSH, .r = r, .resource_id = id});
+	return CONTROL(
+		peer, (struct virtio_gpu_resource_flush){.hdr.type = VIRTIO_GPU_CMD_RESOURCE_FLUSH, .r = r, .resource_id = id});
 }
 
 static uint32_t simple(struct display_peer *peer, uint32_t type, uint32_t id) {
@@ -122,7 +128,8 @@ static void test_broken_headers_are_answered(void) {
 	header = (struct rc_link_header){.length = 16, .type = 4};
 	give_packet(&peer, &header, 16, make_memfd(4096, true)); /* an fd that the header does not announce */
 	CHECK(take_answer(&peer, &answer, &hdr) && hdr.type == VIRTIO_GPU_RESP_ERR_UNSPEC);
-	CHECK(CONTROL(&peer, (struct virtio_gpu_ctrl_hdr){.type = VIRTIO_GPU_CMD_GET_DISPLAY_INFO}) == VIRTIO_GPU_RESP_OK_DISPLAY_INFO);
+	CHECK(CONTROL(&peer, (struct virtio_gpu_ctrl_hdr){.type = VIRTIO_GPU_CMD_GET_DISPLAY_INFO}) ==
+		  VIRTIO_GPU_RESP_OK_DISPLAY_INFO);
 	end(&peer, memory);
 }
 
@@ -130,10 +137,10 @@ static void test_regions_are_checked(void) {
 	struct display_peer peer;
 	uint8_t *memory = begin(&peer);
 	const uint32_t wrong = VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER;
-	CHECK(add_region(&peer, 0x100000, 4096, make_memfd(4096, false)) == wrong);        /* not sealed */
-	CHECK(add_region(&peer, 0x100000, 8192, make_memfd(4096, true)) == wrong);         /* larger than the file */
-	CHECK(add_region(&peer, 0x100000, 100, make_memfd(4096, true)) == wrong);          /* not pages */
-	CHECK(add_region(&peer, BASE + 4096, 4096, make_memfd(4096, true)) == wrong);      /* overlaps */
+	CHECK(add_region(&peer, 0x100000, 4096, make_memfd(4096, false)) == wrong);         /* not sealed */
+	CHECK(add_region(&peer, 0x100000, 8192, make_memfd(4096, true)) == wrong);          /* larger than the file */
+	CHECK(add_region(&peer, 0x100000, 100, make_memfd(4096, true)) == wrong);           /* not pages */
+	CHECK(add_region(&peer, BASE + 4096, 4096, make_memfd(4096, true)) == wrong);       /* overlaps */
 	CHECK(add_region(&peer, UINT64_MAX - 4095, 4096, make_memfd(4096, true)) == wrong); /* wraps */
 	CHECK(add_region(&peer, 0x100000, UINT64_MAX - 4095, make_memfd(4096, true)) == wrong);
 	CHECK(add_region(&peer, 0x100000, 4096, -1) == wrong); /* no fd */
@@ -151,10 +158,12 @@ static void test_regions_are_checked(void) {
 static void test_display_info_and_edid(void) {
 	struct display_peer peer;
 	uint8_t *memory = begin(&peer);
-	CHECK(CONTROL(&peer, (struct virtio_gpu_ctrl_hdr){.type = VIRTIO_GPU_CMD_GET_DISPLAY_INFO}) == VIRTIO_GPU_RESP_OK_DISPLAY_INFO);
+	CHECK(CONTROL(&peer, (struct virtio_gpu_ctrl_hdr){.type = VIRTIO_GPU_CMD_GET_DISPLAY_INFO}) ==
+		  VIRTIO_GPU_RESP_OK_DISPLAY_INFO);
 	struct virtio_gpu_resp_display_info info;
 	memcpy(&info, peer.data + sizeof(struct rc_link_header), sizeof(info));
-	CHECK(info.pmodes[0].enabled && info.pmodes[0].r.width == 1280 && info.pmodes[0].r.height == 720 && !info.pmodes[1].enabled);
+	CHECK(info.pmodes[0].enabled && info.pmodes[0].r.width == 1280 && info.pmodes[0].r.height == 720 &&
+		  !info.pmodes[1].enabled);
 	CHECK(CONTROL(&peer, (struct virtio_gpu_get_edid){.hdr.type = VIRTIO_GPU_CMD_GET_EDID}) == VIRTIO_GPU_RESP_OK_EDID);
 	struct virtio_gpu_resp_edid edid;
 	memcpy(&edid, peer.data + sizeof(struct rc_link_header), sizeof(edid));
@@ -165,7 +174,7 @@ static void test_display_info_and_edid(void) {
 	CHECK(edid.size == 128 && sum == 0 && edid.edid[1] == 0xff);
 	CHECK((edid.edid[56] | (edid.edid[58] >> 4) << 8) == 1280 && (edid.edid[59] | (edid.edid[61] >> 4) << 8) == 720);
 	CHECK(CONTROL(&peer, (struct virtio_gpu_get_edid){.hdr.type = VIRTIO_GPU_CMD_GET_EDID, .scanout = 16}) ==
-	      VIRTIO_GPU_RESP_ERR_INVALID_SCANOUT_ID);
+		  VIRTIO_GPU_RESP_ERR_INVALID_SCANOUT_ID);
 	end(&peer, memory);
 }
 
@@ -202,11 +211,13 @@ static void test_resources_are_checked(void) {
 	CHECK(create_blob(&peer, 3, BASE, 4096, 4097) == parameter);
 	CHECK(create_blob(&peer, 3, BASE, 4096, 0) == parameter);
 	CHECK(create_blob(&peer, 3, BASE, 16384, SIZE) == ok);
-	CHECK(CONTROL(&peer, (struct virtio_gpu_resource_create_blob){
-							 .hdr.type = VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB, .resource_id = 4, .blob_mem = 1, .nr_entries = 1u << 30}) ==
-	      VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY);
+	CHECK(CONTROL(&peer, (struct virtio_gpu_resource_create_blob){.hdr.type = VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB,
+							 .resource_id = 4,
+							 .blob_mem = 1,
+							 .nr_entries = 1u << 30}) == VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY);
 	CHECK(CONTROL(&peer, (struct virtio_gpu_ctrl_hdr){.type = 0x200}) == VIRTIO_GPU_RESP_ERR_UNSPEC);
-	CHECK(CONTROL(&peer, (struct virtio_gpu_ctrl_hdr){.type = VIRTIO_GPU_CMD_SET_SCANOUT}) == parameter); /* too short */
+	CHECK(
+		CONTROL(&peer, (struct virtio_gpu_ctrl_hdr){.type = VIRTIO_GPU_CMD_SET_SCANOUT}) == parameter); /* too short */
 	uint32_t id = 100, answer;
 	while ((answer = create_2d(&peer, id++, 1, 16, 16)) == ok) {
 	}
@@ -265,7 +276,8 @@ static void test_transfers_land_in_place(void) {
 	}
 	CHECK(create_2d(&peer, 1, 1, WIDTH, HEIGHT) == ok);
 	/* scattered entries that cut rows in the middle */
-	struct virtio_gpu_mem_entry entries[4] = {{BASE, 1000, 0}, {BASE + 1000, 3001, 0}, {BASE + 4001, 95, 0}, {BASE + 4096, SIZE - 4096, 0}};
+	struct virtio_gpu_mem_entry entries[4] = {
+		{BASE, 1000, 0}, {BASE + 1000, 3001, 0}, {BASE + 4001, 95, 0}, {BASE + 4096, SIZE - 4096, 0}};
 	const struct virtio_gpu_resource_attach_backing head = {
 		.hdr.type = VIRTIO_GPU_CMD_RESOURCE_ATTACH_BACKING, .resource_id = 1, .nr_entries = 4};
 	CHECK(with_entries(&peer, &head, sizeof(head), entries, 4) == ok);
@@ -292,6 +304,7 @@ static void connect_streamer(struct display_peer *peer) {
 		peer->frames->packet.size = 24;
 		rc_frame_link_handle(peer->frames, &peer->frames->packet);
 	}
+	service(peer);
 }
 
 /* A flush is read and published at once; answers come at the frame rate, whatever the consumer does. */
@@ -322,6 +335,35 @@ static void test_flushes_are_paced_and_published(void) {
 	end(&peer, memory);
 }
 
+/* Flushes that are there together become one frame. */
+static void test_flushes_sent_together_are_one_frame(void) {
+	struct display_peer peer;
+	uint8_t *memory = begin(&peer);
+	connect_streamer(&peer);
+	CHECK(create_blob(&peer, 1, BASE, 16384, SIZE) == VIRTIO_GPU_RESP_OK_NODATA);
+	CHECK(CONTROL(&peer, blob_scanout(1)) == VIRTIO_GPU_RESP_OK_NODATA);
+	peer.scanouts[0].convert_due_ns = 0;
+	for (uint32_t i = 0; i < 8; i++) {
+		const struct virtio_gpu_resource_flush body = {
+			.hdr.type = VIRTIO_GPU_CMD_RESOURCE_FLUSH, .r = {8 * i, 4 * i, 2, 2}, .resource_id = 1};
+		give(&peer, 4, &body, sizeof(body), -1);
+	}
+	service(&peer);
+	CHECK(peer.scanouts[0].ring->sequence == 2 && peer.link->flushes == 7);
+	end(&peer, memory);
+}
+
+static void test_a_size_wished_before_the_guest_came_is_told(void) {
+	struct display_peer peer;
+	struct rc_link_header header;
+	struct virtio_gpu_ctrl_hdr hdr;
+	display_peer_init(&peer);
+	CHECK(rc_scanout_set_wanted(&peer.scanouts[0], 801, 601, 0));
+	say_hello(&peer);
+	CHECK(take_answer(&peer, &header, &hdr) && header.type == 0x8003);
+	display_peer_finish(&peer);
+}
+
 static void test_too_many_flushes_are_refused(void) {
 	struct display_peer peer;
 	uint8_t *memory = begin(&peer);
@@ -339,11 +381,13 @@ static void test_cursors(void) {
 	struct display_peer peer;
 	uint8_t *memory = begin(&peer);
 	const uint32_t ok = VIRTIO_GPU_RESP_OK_NODATA;
-	CHECK(create_2d(&peer, 1, VIRTIO_GPU_FORMAT_B8G8R8A8_UNORM, 24, 32) == ok && create_2d(&peer, 2, 1, 300, 300) == ok);
+	CHECK(
+		create_2d(&peer, 1, VIRTIO_GPU_FORMAT_B8G8R8A8_UNORM, 24, 32) == ok && create_2d(&peer, 2, 1, 300, 300) == ok);
 	struct virtio_gpu_update_cursor body = {
 		.hdr.type = VIRTIO_GPU_CMD_UPDATE_CURSOR, .pos = {0, -3, 5, 0}, .resource_id = 1, .hot_x = 23, .hot_y = 31};
 	CHECK(ask(&peer, 5, &body, sizeof(body), -1) == ok);
-	CHECK(peer.scanouts[0].cursor.width == 24 && peer.scanouts[0].cursor.x == -3 && peer.scanouts[0].cursor.serial == 1);
+	CHECK(
+		peer.scanouts[0].cursor.width == 24 && peer.scanouts[0].cursor.x == -3 && peer.scanouts[0].cursor.serial == 1);
 	body.hot_x = 24;
 	CHECK(ask(&peer, 5, &body, sizeof(body), -1) == VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER);
 	body.hot_x = 0;
@@ -367,10 +411,13 @@ static void test_fences_are_copied(void) {
 	struct display_peer peer;
 	uint8_t *memory = begin(&peer);
 	struct rc_link_header header;
-	struct virtio_gpu_ctrl_hdr hdr,
-		request = {.type = VIRTIO_GPU_CMD_GET_DISPLAY_INFO, .flags = VIRTIO_GPU_FLAG_FENCE, .fence_id = 0x123456789abc, .ctx_id = 5};
+	struct virtio_gpu_ctrl_hdr hdr, request = {.type = VIRTIO_GPU_CMD_GET_DISPLAY_INFO,
+										.flags = VIRTIO_GPU_FLAG_FENCE,
+										.fence_id = 0x123456789abc,
+										.ctx_id = 5};
 	give(&peer, 4, &request, sizeof(request), -1);
-	CHECK(take_answer(&peer, &header, &hdr) && hdr.flags == VIRTIO_GPU_FLAG_FENCE && hdr.fence_id == request.fence_id && hdr.ctx_id == 5);
+	CHECK(take_answer(&peer, &header, &hdr) && hdr.flags == VIRTIO_GPU_FLAG_FENCE && hdr.fence_id == request.fence_id &&
+		  hdr.ctx_id == 5);
 	end(&peer, memory);
 }
 
@@ -383,6 +430,8 @@ int main(void) {
 	test_scanouts_are_checked();
 	test_transfers_land_in_place();
 	test_flushes_are_paced_and_published();
+	test_flushes_sent_together_are_one_frame();
+	test_a_size_wished_before_the_guest_came_is_told();
 	test_too_many_flushes_are_refused();
 	test_cursors();
 	test_fences_are_copied();

@@ -85,7 +85,8 @@ static void test_stale_is_what_changed_since_the_slot_was_written(void) {
 	rc_frame_ring_damage(ring, &damage);
 	CHECK(rc_frame_ring_begin(ring, &planes, &stale));
 	rc_frame_ring_cancel(ring);
-	CHECK(rc_frame_ring_begin(ring, &planes, &stale)); /* a cancelled slot has everything to do, so another one is better */
+	CHECK(rc_frame_ring_begin(
+		ring, &planes, &stale)); /* a cancelled slot has everything to do, so another one is better */
 	CHECK(stale.count >= 1 && stale.rects[0].width <= WIDTH);
 	rc_frame_ring_cancel(ring);
 	rc_consumer_destroy(consumer);
