@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A guest program that draws its clock (CLOCK_MONOTONIC, ns) as a barcode at every tick, over a scene.
+
+The time is taken right before the picture is drawn; barcode and scene reach the screen in one step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bench.guest_programs import barcode
+from bench.guest_programs.window import BLACK, WHITE, Window
+
+SCENES = ("small", "scroll", "noise")
+_LINE_HEIGHT = 16
+_PIXELS_PER_TICK = 2
+_NOISE_MARGIN = 256
+_FONT = b"fixed"
+
+
+def draw_barcode(window: Window, clock_ns: int) -> None:
+    """Draw the barcode into the window's canvas."""
+    squares = [(x, y, barcode.CELL, barcode.CELL) for x, y in barcode.white_squares(clock_ns)]
+    window.fill(window.canvas, BLACK, [(0, 0, barcode.WIDTH, barcode.HEIGHT)])
+    window.fill(window.canvas, WHITE, squares)
+
+
+def small(window: Window) -> Callable[[int], None]:
+    """Nothing but the barcode changes."""
+    for index, colour in enumerate((0x24406E, 0x3A7CA5, 0xD9A441, 0xB5543C)):
+        band = window.width // 4
+        window.fill(window.canvas, colour, [(index * band, 0, window.width - index * band, window.height)])
+    window.show()
+
+    def draw(tick: int) -> None:
+        draw_barcode(window, time.monotonic_ns())
+        window.show(0, 0, barcode.WIDTH, barcode.HEIGHT)
+
+    return draw
+
+
+def scroll(window: Window) -> Callable[[int], None]:
+    """Lines of text move up, as in a terminal that scrolls smoothly."""
+    # Twice the screen's height, the second half as the first: any offset below the period can be copied at once.
+    period = -(-window.height // _LINE_HEIGHT) * _LINE_HEIGHT
+    page = window.pixmap(window.width, 2 * period)
+    window.fill(page, 0x1D2430, [(0, 0, window.width, 2 * period)])
+    font = window.x.generate_id()
+    window.core.OpenFont(font, len(_FONT), _FONT)
+    words = random.Random(1)
+    gc: Any = window.x.generate_id()
+    for line in range(period // _LINE_HEIGHT):
+        text = "".join(words.choice("abcdefghijklmnopqrstuvwxyz     {}()=+*;._0123456789") for _ in range(250))
+        colour = words.choice((0xD8DEE9, 0x88C0D0, 0xA3BE8C, 0xEBCB8B))
+        if line == 0:
+            window.core.CreateGC(gc, page, 0x4 | 0x8 | 0x4000, [colour, 0x1D2430, font])
+        else:
+            window.core.ChangeGC(gc, 0x4, [colour])
+        for half in (0, period):
+            window.core.ImageText8(len(text), page, gc, 0, half + line * _LINE_HEIGHT + 12, text.encode())
+
+    def draw(tick: int) -> None:
+        window.copy(page, window.canvas, 0, tick * _PIXELS_PER_TICK % period, 0, 0, window.width, window.height)
+        draw_barcode(window, time.monotonic_ns())
+        window.show()
+
+    return draw
+
+
+def noise(window: Window) -> Callable[[int], None]:
+    """Every pixel changes at random: the worst that a codec can get."""
+    width, height = window.width + _NOISE_MARGIN, window.height + _NOISE_MARGIN
+    page = window.pixmap(width, height)
+    window.put_noise(page, width, height)
+    places = random.Random(2)
+
+    def draw(tick: int) -> None:
+        x, y = places.randrange(_NOISE_MARGIN), places.randrange(_NOISE_MARGIN)
+        window.copy(page, window.canvas, x, y, 0, 0, window.width, window.height)
+        draw_barcode(window, time.monotonic_ns())
+        window.show()
+
+    return draw
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None or int(match[1]) < barcode.WIDTH or int(match[2]) < barcode.HEIGHT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT of {barcode.WIDTH}x{barcode.HEIGHT} or more")
+    return int(match[1]), int(match[2])
+
+
+def main() -> None:
+    """Draw until the program is ended."""
+    parser = argparse.ArgumentParser(prog="python -m bench.guest_programs.clock", description=__doc__)
+    parser.add_argument("--size", type=_size, help="the window's size; the whole screen when left out")
+    parser.add_argument("--fps", type=float, default=60.0, help="ticks a second (60)")
+    parser.add_argument("--scene", choices=SCENES, default="small", help="what moves besides the clock (small)")
+    arguments = parser.parse_args()
+    window = Window(arguments.size)
+    draw = {"small": small, "scroll": scroll, "noise": noise}[arguments.scene](window)
+    window.map()
+    interval_s = 1.0 / arguments.fps
+    begin_s, tick = time.monotonic(), 0
+    while True:
+        if window.take_events():
+            window.show()
+        draw(tick)
+        # Ticks that have passed already are left out, not made up for.
+        tick = max(tick + 1, int((time.monotonic() - begin_s) / interval_s))
+        time.sleep(max(0.0, begin_s + tick * interval_s - time.monotonic()))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (KeyboardInterrupt, BrokenPipeError):
+        sys.exit(130)
