@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Glass to glass: the clock that a guest program drew, against when the browser presents the picture of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.async_api import Page, Route
+
+# The client's page takes scripts of its own origin only.
+_MODULE = "/bench/barcode.js"
+_WATCH = """async (module) => {
+  const { watchBarcodes } = await import(module);
+  window.barcodes = { samples: [], unreadable: 0 };
+  watchBarcodes(document.getElementById("screen"), ({ clockNs, rtp, presentMs, nowMs }) => {
+    if (clockNs === null) window.barcodes.unreadable += 1;
+    else window.barcodes.samples.push([Number(clockNs), rtp, presentMs, nowMs]);
+  });
+}"""
+_TAKE = """() => {
+  const { samples, unreadable } = window.barcodes;
+  const offset = heliograph.stats().clockOffsetMs;
+  window.barcodes.samples = [];
+  window.barcodes.unreadable = 0;
+  return { samples, unreadable, offset };
+}"""
+
+
+@dataclass(frozen=True, slots=True)
+class GlassSample:
+    """A picture with a clock in it that the page had not seen yet.
+
+    Attributes:
+        clock_ns: when the guest program drew it (CLOCK_MONOTONIC of the guest's machine, which must be the server's).
+        rtp: the frame's RTP time, by which the client knows its trace.
+        present_ms: when the browser expects it on the display (performance.now()).
+        glass_ms: from the one to the other.
+    """
+
+    clock_ns: int
+    rtp: int
+    present_ms: float
+    glass_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class GlassSamples:
+    """What was seen since the last time of asking; `unreadable` pictures had no whole barcode."""
+
+    samples: tuple[GlassSample, ...]
+    unreadable: int
+
+
+async def watch_barcodes(page: Page) -> None:
+    """Begin to read the barcodes of `bench.guest_programs.clock` in a client's page that shows a picture."""
+
+    async def serve(route: Route) -> None:
+        script = Path(__file__).parent / "static" / "barcode.js"
+        await route.fulfill(path=script, content_type="text/javascript")
+
+    await page.route(f"**{_MODULE}", serve)
+    await page.evaluate(_WATCH, _MODULE)
+
+
+async def take_samples(page: Page) -> GlassSamples:
+    """Return what was seen since the last call; repeats of the same clock are left out."""
+    taken = await page.evaluate(_TAKE)
+    offset_ms = taken["offset"]
+    samples: list[GlassSample] = []
+    for clock_ns, rtp, present_ms, _now_ms in taken["samples"]:
+        if not samples or samples[-1].clock_ns != clock_ns:
+            glass_ms = present_ms - (clock_ns / 1e6 - offset_ms)
+            samples.append(GlassSample(int(clock_ns), rtp, present_ms, glass_ms))
+    return GlassSamples(tuple(samples), taken["unreadable"])
