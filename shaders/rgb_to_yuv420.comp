@@ -1,7 +1,7 @@
 #version 450
 // SPDX-License-Identifier: Apache-2.0
-// 32-bit RGB to I420 or NV12. One invocation makes 16 x 2 luma samples and 8 x 1 chroma samples: rows are written 16 bytes at a time, so
-// that a subgroup fills whole lines. Over PCIe that is what decides (docs/decisions/0002-convert-path.md).
+// 32-bit RGB to I420 or NV12. One invocation makes 8 x 2 luma samples and 4 x 1 chroma samples, and stores each row at once, so that 32
+// neighbours fill whole lines: over PCIe that is what decides (docs/decisions/0002-convert-path.md).
 #extension GL_GOOGLE_include_directive : require
 #include "color.glsl"
 
@@ -9,19 +9,19 @@ layout(local_size_x = 32, local_size_y = 4) in;
 layout(constant_id = 0) const bool NV12 = false;
 
 layout(set = 0, binding = 0, std430) readonly buffer Source { uint pixels[]; };
-// One slot, seen in units of 16 and of 8 bytes.
-layout(set = 0, binding = 1, std430) writeonly buffer Planes16 { uvec4 quads[]; };
+// One slot, seen in units of 8 and of 4 bytes.
 layout(set = 0, binding = 1, std430) writeonly buffer Planes8 { uvec2 pairs[]; };
+layout(set = 0, binding = 1, std430) writeonly buffer Planes4 { uint words[]; };
 
 layout(push_constant) uniform Push {
 	uvec2 size;          // pixels of the source that are shown
-	uvec2 origin;        // first luma sample of the rectangle, x a multiple of 16, y of 2
+	uvec2 origin;        // first luma sample of the rectangle, x a multiple of 8, y of 2
 	uvec2 extent;        // samples of the rectangle
 	uint source_offset;  // words
 	uint source_stride;  // words
 	uint luma_stride;    // bytes, a multiple of 64
-	uint chroma_offset;  // bytes from the slot's begin, a multiple of 16
-	uint second_offset;  // bytes, a multiple of 16: I420's V plane
+	uint chroma_offset;  // bytes from the slot's begin, a multiple of 8
+	uint second_offset;  // bytes, a multiple of 4: I420's V plane
 	uint shifts;         // bit positions of red | green << 8 | blue << 16
 };
 
@@ -32,31 +32,31 @@ vec3 rgb(uvec2 at) {
 }
 
 void main() {
-	uvec2 at = origin + gl_GlobalInvocationID.xy * uvec2(16, 2);
+	uvec2 at = origin + gl_GlobalInvocationID.xy * uvec2(8, 2);
 	if (any(greaterThanEqual(at, origin + extent))) {
 		return;
 	}
-	uvec4 first = uvec4(0), second = uvec4(0), both = uvec4(0);
-	uvec2 u = uvec2(0), v = uvec2(0);
-	for (uint i = 0u; i < 8u; i++) {
+	uvec2 first = uvec2(0), second = uvec2(0), both = uvec2(0);
+	uint u = 0u, v = 0u;
+	for (uint i = 0u; i < 4u; i++) {
 		uvec2 block = at + uvec2(2u * i, 0u);
 		vec3 a = rgb(block), b = rgb(block + uvec2(1, 0)), c = rgb(block + uvec2(0, 1)), d = rgb(block + uvec2(1, 1));
 		uint shift = 16u * (i & 1u);
 		first[i >> 1] |= (uint(luma(a) + 0.5) | uint(luma(b) + 0.5) << 8) << shift;
 		second[i >> 1] |= (uint(luma(c) + 0.5) | uint(luma(d) + 0.5) << 8) << shift;
 		uvec2 uv = uvec2(chroma((a + b + c + d) * 0.25) + 0.5);
-		u[i >> 2] |= uv.x << (8u * (i & 3u));
-		v[i >> 2] |= uv.y << (8u * (i & 3u));
+		u |= uv.x << (8u * i);
+		v |= uv.y << (8u * i);
 		both[i >> 1] |= (uv.x | uv.y << 8) << shift;
 	}
 	uint row = at.y * luma_stride + at.x;
-	quads[row / 16u] = first;
-	quads[(row + luma_stride) / 16u] = second;
+	pairs[row / 8u] = first;
+	pairs[(row + luma_stride) / 8u] = second;
 	if (NV12) {
-		quads[(chroma_offset + (at.y / 2u) * luma_stride + at.x) / 16u] = both;
+		pairs[(chroma_offset + (at.y / 2u) * luma_stride + at.x) / 8u] = both;
 	} else {
 		uint to = (at.y / 2u) * (luma_stride / 2u) + at.x / 2u;
-		pairs[(chroma_offset + to) / 8u] = u;
-		pairs[(second_offset + to) / 8u] = v;
+		words[(chroma_offset + to) / 4u] = u;
+		words[(second_offset + to) / 4u] = v;
 	}
 }

@@ -6,7 +6,7 @@
 #include "convert/pixel_format.h"
 #include "rgb_to_yuv420.spv.h"
 
-enum { GROUP_X = 32 * 16, GROUP_Y = 4 * 2 }; /* luma samples of a workgroup */
+enum { GROUP_X = 32 * 8, GROUP_Y = 4 * 2 }; /* luma samples of a workgroup */
 
 /* A GPU that needs longer for one picture hangs: 16K converts in some 50 ms on slow hardware. */
 static const uint64_t wait_limit_ns = UINT64_C(2000000000);

@@ -12,7 +12,7 @@ struct rc_gpu_converter;
 struct rc_gpu_converter *rc_gpu_converter_create(struct rc_device *device);
 void rc_gpu_converter_destroy(struct rc_gpu_converter *gpu);
 
-/* Convert rectangles whose x is a multiple of 16 and y of 2, and wait. The picture's surface and the planes are imported. `gpu_ns` may be NULL.
+/* Convert rectangles whose x is a multiple of 8 and y of 2, and wait. The picture's surface and the planes are imported. `gpu_ns` may be NULL.
  * False: the device is lost, or did not finish in time; it is not used again. */
 bool rc_gpu_converter_run(struct rc_gpu_converter *gpu, const struct rc_picture *picture,
 	const struct rc_planes *planes, const struct rc_rect *rects, uint32_t count, uint64_t *gpu_ns);
