@@ -14,6 +14,7 @@ from guest_agent.children import Child, ChildError, Children
 DESKTOP = Path(__file__).parent / "desktop"
 # A shell's answers to a program that cannot be run.
 EXIT_NOT_FOUND = 127
+_STDERR = 2
 
 # The host's own session: a guest's programs must not talk to it, or open their windows there.
 _HOST_VARIABLES = (
@@ -95,16 +96,25 @@ class Session:
         main = self._start_first((manager, *_TERMINALS), environment, home)
         if main is None:
             raise ChildError("there is no window manager: install openbox")
-        for commands in ((_PANEL,), _TERMINALS if main.name == "openbox" else ()):
-            self._start_first(commands, environment, home)
+        # The panel tells its life, dozens of lines at each change of the screen; nobody misses it.
+        with open(os.devnull, "wb") as nowhere:
+            self._start_first((_PANEL,), environment, home, output_fd=nowhere.fileno())
+        if main.name == "openbox":
+            self._start_first(_TERMINALS, environment, home)
         return main
 
     def _start_first(
-        self, commands: Sequence[Sequence[str]], environment: Mapping[str, str], directory: Path | None
+        self,
+        commands: Sequence[Sequence[str]],
+        environment: Mapping[str, str],
+        directory: Path | None,
+        output_fd: int = _STDERR,
     ) -> Child | None:
         """Start the first of these programs that there is."""
         for command in commands:
             if shutil.which(command[0], path=environment.get("PATH")):
-                return self._children.start(command[0], command, environment=environment, directory=directory)
+                return self._children.start(
+                    command[0], command, environment=environment, directory=directory, output_fd=output_fd
+                )
             _log.warning("the desktop goes without %s: it is not installed", command[0])
         return None
