@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m bench [NAME...]`: measure this build on this machine. See bench/README.md."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from bench import convert, encode, glass, idle, report, scroll, start
+from bench.report import Result
+
+FOLDER = Path("build/bench")
+
+
+def _benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
+    seconds, size, fps = args.seconds, args.size, args.fps
+    return {
+        "glass": lambda: asyncio.run(glass.run(size, fps, seconds or 15.0)),
+        "scroll": lambda: asyncio.run(scroll.run(size, fps, seconds or 15.0)),
+        "idle": lambda: asyncio.run(idle.run(size, fps, seconds or 30.0)),
+        "start": lambda: asyncio.run(start.run(args.repeats or 5)),
+        "encode": lambda: encode.run(args.repeats or 180),
+        "convert": lambda: convert.run(args.gpu, args.repeats or 60),
+    }
+
+
+def main() -> int:
+    """Run what the command line names; returns the exit code."""
+    names = ["glass", "scroll", "idle", "start", "encode", "convert"]
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(names)} or all (default)")
+    parser.add_argument("--size", default="1280x720", help="of the sessions that are watched (1280x720)")
+    parser.add_argument("--fps", type=int, default=60)
+    parser.add_argument("--seconds", type=float, help="how long a session is watched")
+    parser.add_argument("--repeats", type=int, help="of starts, conversions, encoded frames")
+    parser.add_argument("--gpu", default="auto", help="the device to convert on, as `heliograph devices` lists them")
+    parser.add_argument("--json", type=Path, help="where one benchmark's result goes (build/bench/NAME.json)")
+    parser.add_argument("--document", type=Path, help="write the newest results as Markdown to this file at the end")
+    args = parser.parse_args()
+    chosen = names if not args.names or "all" in args.names else args.names
+    if unknown := [name for name in chosen if name not in names]:
+        parser.error(f"there is no benchmark {unknown[0]}: {', '.join(names)}")
+    if args.json and len(chosen) > 1:
+        parser.error("--json is for one benchmark")
+    benchmarks = _benchmarks(args)
+    for name in chosen:
+        result = benchmarks[name]()
+        path = args.json or FOLDER / f"{name}.json"
+        report.show(result, report.save(result, path))
+    if args.document:
+        report.document(FOLDER, names, args.document)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

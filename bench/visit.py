@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A session as a person starts it, and a headless Chromium that watches it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Browser, Page
+
+from tests.support.browser import PICTURE_SHOWN, chromium
+from tests.support.session import Session, SessionStarter
+
+_STATIC = Path(__file__).parent / "static"
+_WINDOW = {"width": 1280, "height": 720}
+# Chromium takes its time on a busy machine.
+_PICTURE_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSample:
+    """One presented picture. Times in ms of the server's clock; `drawn_ms` None: no barcode could be read."""
+
+    drawn_ms: float | None
+    rtp: int
+    present_ms: float
+    told_ms: float
+
+
+class Viewer:
+    """A page with the client. `zero_ms` is the server's clock where the page's `performance.now()` is 0."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.zero_ms = 0.0
+
+    async def open(self, url: str) -> None:
+        """Go to a link, and wait until the picture is there."""
+        await self.page.goto(url)
+        await self.page.wait_for_function(PICTURE_SHOWN, timeout=_PICTURE_MS)
+        self.zero_ms = await self._read_zero()
+
+    async def _read_zero(self) -> float:
+        """Chromium's clock is CLOCK_MONOTONIC, as the session's: on one machine the two need no estimate."""
+        devtools = await self.page.context.new_cdp_session(self.page)
+        await devtools.send("Performance.enable")
+        metrics = (await devtools.send("Performance.getMetrics"))["metrics"]
+        await devtools.detach()
+        return float({metric["name"]: metric["value"] for metric in metrics}["NavigationStart"]) * 1000
+
+    async def clock_error_ms(self) -> float:
+        """Return how far the client's own estimate of the server's clock is off."""
+        offset: float = await self.page.evaluate("heliograph.stats().clockOffsetMs")
+        return offset - self.zero_ms
+
+    async def watch_barcodes(self) -> None:
+        """Begin to read the guest's clock from each picture."""
+        module = (_STATIC / "barcode.js").read_text(encoding="utf-8")
+        await self.page.add_script_tag(type="module", content=f"{module}\nwindow.measure.start(watchBarcodes);")
+
+    async def take_samples(self) -> list[PictureSample]:
+        """Take what was read since the last call."""
+        zero = self.zero_ms
+        return [
+            PictureSample(drawn, rtp, present + zero, told + zero)
+            for drawn, rtp, present, told in await self.page.evaluate("measure.take()")
+        ]
+
+    async def frames(self) -> list[dict[str, float]]:
+        """Return the client's traces: the newest 600 frames, stages in ms."""
+        found: list[dict[str, float]] = await self.page.evaluate("heliograph.frames()")
+        return found
+
+    async def transport(self) -> dict[str, int]:
+        """Return sums of the WebRTC connection: bytes and packets with their headers, pictures."""
+        found: dict[str, int] = await self.page.evaluate("measure.transport()")
+        return found
+
+
+@asynccontextmanager
+async def running_session(mode: str, options: Sequence[str], command: Sequence[str] = ()) -> AsyncIterator[Session]:
+    """Start `heliograph`, and end it."""
+    starter = SessionStarter()
+    try:
+        arguments = [*options, "--", *command] if command else [*options]
+        yield await asyncio.to_thread(starter, mode, *arguments)
+    finally:
+        await asyncio.to_thread(starter.close)
+
+
+@asynccontextmanager
+async def viewer(browser: Browser, window: dict[str, int] | None = None) -> AsyncIterator[Viewer]:
+    """Open a page of its own profile, with a window as large as the pictures that are measured."""
+    size: Any = window or _WINDOW
+    context = await browser.new_context(viewport=size, bypass_csp=True)
+    try:
+        page = await context.new_page()
+        await page.add_init_script(path=_STATIC / "viewer.js")
+        yield Viewer(page)
+    finally:
+        await context.close()
+
+
+def clock_command(scene: str, fps: int = 60) -> list[str]:
+    """Return the guest program that draws its clock. The repository must be the working folder or installed."""
+    return [sys.executable, "-m", "bench.guest_programs.clock", "--scene", scene, "--fps", str(fps)]
+
+
+__all__ = ["PictureSample", "Viewer", "chromium", "clock_command", "running_session", "viewer"]
