@@ -31,10 +31,12 @@ class Access:
     _tokens: dict[Role, str] = field(default_factory=_secrets, repr=False)
     _cookies: dict[Role, str] = field(default_factory=_secrets, repr=False)
 
-    @property
-    def cookie_name(self) -> str:
-        """Cookies do not know ports: sessions on one host are told apart by the cookie's name."""
-        return f"heliograph_{self.session_id}"
+    def cookie_name(self, role: Role) -> str:
+        """Cookies do not know ports: sessions on one host are told apart by the cookie's name.
+
+        Roles too: who controls the session and opens a link to watch it goes on controlling it elsewhere.
+        """
+        return f"heliograph_{self.session_id}" + ("" if role is Role.CONTROL else f"_{role.value}")
 
     def token(self, role: Role) -> str:
         """Return the token for a link that opens the session in `role`."""

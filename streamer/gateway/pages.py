@@ -29,7 +29,7 @@ def unauthorized_page(*, wrong_token: bool) -> str:
     return _PAGE.format(head="", title="This session needs its link", text=escape(text))
 
 
-def come_again_page() -> str:
+def come_again_page(path: str) -> str:
     """The 401 page for who comes here by a link on another site: browsers hold strict cookies back then, only then."""
-    head = '<meta http-equiv="refresh" content="0; url=/">'
+    head = f'<meta http-equiv="refresh" content="0; url={escape(path)}">'
     return _PAGE.format(head=head, title="Opening the session…", text="")

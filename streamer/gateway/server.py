@@ -102,7 +102,12 @@ class Server:
         response.headers.setdefault("Content-Security-Policy", _CLIENT_POLICY)
 
     def _role(self, request: web.Request) -> Role | None:
-        return self._access.role_of_cookie(request.cookies.get(self._access.cookie_name))
+        """Return what the page may do: the most that the browser's cookies open, or watch where the address says so."""
+        names = (self._access.cookie_name(role) for role in Role)
+        roles = {self._access.role_of_cookie(request.cookies.get(name)) for name in names} - {None}
+        if roles == set():
+            return None
+        return Role.CONTROL if Role.CONTROL in roles and not _only_watches(request) else Role.VIEW
 
     def _with_role(
         self, handler: Callable[[web.Request, Role], Awaitable[web.StreamResponse]]
@@ -122,9 +127,9 @@ class Server:
                 _log.warning("refused a wrong token from %s", request.remote)
                 return _page(unauthorized_page(wrong_token=True))
             # The token leaves the address bar, and with it the history and what is copied from there.
-            response = web.Response(status=303, headers={"Location": "/"})
+            response = web.Response(status=303, headers={"Location": "/" if role is Role.CONTROL else "/?view"})
             response.set_cookie(
-                self._access.cookie_name,
+                self._access.cookie_name(role),
                 self._access.cookie(role),
                 path="/",
                 httponly=True,
@@ -134,7 +139,7 @@ class Server:
             return response
         if self._role(request) is None:
             if request.headers.get("Sec-Fetch-Site") == "cross-site":
-                return _page(come_again_page())
+                return _page(come_again_page("/?view" if _only_watches(request) else "/"))
             return _page(unauthorized_page(wrong_token=False))
         return _file(request, self._files["index.html"])
 
@@ -182,6 +187,10 @@ def _checked_origin(request: web.Request) -> str:
         _log.warning("refused %s from the foreign origin %.200r", request.path, origin)
         raise web.HTTPForbidden(text="This request did not come from the session's own page.\n")
     return origin
+
+
+def _only_watches(request: web.Request) -> bool:
+    return "view" in request.query
 
 
 def _bearer(request: web.Request) -> str | None:

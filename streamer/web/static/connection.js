@@ -88,7 +88,7 @@ export class Connection extends EventTarget {
     this.#drop();
     let text = "The server cannot be reached.";
     try {
-      const response = await fetch("/api/session", { cache: "no-store" });
+      const response = await fetch(`/api/session${location.search}`, { cache: "no-store" });
       if (response.status === 401) return this.#end("Its link is no longer good. Ask for a new one.");
       if (response.status === 403) return this.#end("The server does not accept this page's address.");
       text = "The server is not ready.";

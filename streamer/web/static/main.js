@@ -207,5 +207,5 @@ if (!window.isSecureContext) {
   notices.show(
     "Plain HTTP: the browser withholds its clipboard and the keyboard lock from this page. Use HTTPS, or localhost.", "warning");
 }
-fetch("/api/session").then((response) => response.json()).then(({ name }) => { document.title = name; }).catch(() => {});
+fetch(`/api/session${location.search}`).then((response) => response.json()).then(({ name }) => { document.title = name; }).catch(() => {});
 connection.start();

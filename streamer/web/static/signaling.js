@@ -14,7 +14,7 @@ export class Signaling {
    *   onClose is called once, never after `close()`.
    */
   constructor({ onMessage, onClose }) {
-    const url = new URL("/api/signal", location.href);
+    const url = new URL(`/api/signal${location.search}`, location.href);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     this.#socket = new WebSocket(url);
     let opened = false;

@@ -14,7 +14,7 @@ def test_each_role_has_its_token_and_cookie() -> None:
     secrets = {access.token(role) for role in Role} | {access.cookie(role) for role in Role}
     assert len(secrets) == 4
     assert min(map(len, secrets)) >= 43  # 256 bits
-    assert access.cookie_name == "heliograph_abcd"
+    assert [access.cookie_name(role) for role in Role] == ["heliograph_abcd", "heliograph_abcd_view"]
 
 
 @pytest.mark.parametrize("wrong", [None, "", "x", "é" * 43, "\ud800", "A" * 10_000])

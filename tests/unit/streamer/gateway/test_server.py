@@ -47,7 +47,7 @@ class _Site:
         return f"http://127.0.0.1:{self.server.port}"
 
     def cookies(self, role: Role = Role.CONTROL) -> dict[str, str]:
-        return {self.access.cookie_name: self.access.cookie(role)}
+        return {self.access.cookie_name(role): self.access.cookie(role)}
 
 
 @pytest.fixture
@@ -73,6 +73,23 @@ async def test_token_becomes_a_cookie_and_leaves_the_address(site: _Site) -> Non
             assert await response.json() == {"role": "control", "name": "Test", "version": "0.1.0"}
 
 
+async def test_watching_takes_no_control_away(site: _Site) -> None:
+    async with ClientSession() as client:
+        async with client.get(site.server.url(Role.VIEW), allow_redirects=False) as response:
+            assert response.headers["Location"] == "/?view"
+            assert response.headers["Set-Cookie"].startswith("heliograph_site0001_view=")
+        both = site.cookies(Role.CONTROL) | site.cookies(Role.VIEW)
+        cases: list[tuple[dict[str, str], str, str]] = [
+            (both, "", "control"),
+            (both, "?view", "view"),
+            (site.cookies(Role.CONTROL), "?view", "view"),
+            (site.cookies(Role.VIEW), "", "view"),
+        ]
+        for cookies, query, role in cases:
+            async with client.get(site.origin + "/api/session" + query, cookies=cookies) as response:
+                assert (await response.json())["role"] == role
+
+
 @pytest.mark.parametrize(
     "path", ["/", "/?token=", "/?token=wrong", "/static/main.js", "/static/style.css", "/api/session", "/api/signal"]
 )
@@ -84,7 +101,7 @@ async def test_nothing_is_served_without_access(site: _Site, path: str) -> None:
 
 
 async def test_cookie_of_another_session_is_refused(site: _Site) -> None:
-    cookies = {site.access.cookie_name: Access("site0001").cookie(Role.CONTROL)}
+    cookies = {site.access.cookie_name(Role.CONTROL): Access("site0001").cookie(Role.CONTROL)}
     async with ClientSession(cookies=cookies) as client, client.get(site.origin + "/") as response:
         assert response.status == 401
 
