@@ -73,16 +73,16 @@ void rc_scanout_show(struct rc_scanout *scanout, const struct rc_picture *pictur
 	update_ring(scanout);
 }
 
-static void complete_first(struct rc_scanout *scanout) {
-	struct rc_completion *completion = rc_container_of(scanout->completions.next, struct rc_completion, link);
-	rc_list_remove(&completion->link);
-	completion->complete(completion);
+static void complete_all(struct rc_scanout *scanout) {
+	while (!rc_list_empty(&scanout->completions)) {
+		struct rc_completion *completion = rc_container_of(scanout->completions.next, struct rc_completion, link);
+		rc_list_remove(&completion->link);
+		completion->complete(completion);
+	}
 }
 
 void rc_scanout_hide(struct rc_scanout *scanout) {
-	while (!rc_list_empty(&scanout->completions)) {
-		complete_first(scanout);
-	}
+	complete_all(scanout);
 	if (!scanout->picture.surface) {
 		return;
 	}
@@ -198,7 +198,7 @@ void rc_scanout_service(struct rc_scanout *scanout, uint64_t now_ns) {
 	uint64_t interval = interval_ns(scanout);
 	bool idle = now_ns - scanout->answer_due_ns > interval;
 	scanout->answer_due_ns = (idle ? now_ns : scanout->answer_due_ns) + interval;
-	complete_first(scanout);
+	complete_all(scanout);
 }
 
 uint64_t rc_scanout_deadline(const struct rc_scanout *scanout) {

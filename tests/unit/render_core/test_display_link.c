@@ -323,13 +323,13 @@ static void test_flushes_are_paced_and_published(void) {
 	CHECK(scanout->ring->sequence == 3);
 	CHECK(flush(&peer, 1, whole) == 0); /* the third in a frame has to wait to be read */
 	CHECK(scanout->ring->sequence == 3 && peer.link->flushes == 2);
-	uint64_t frame_ns = 1000000000000u / scanout->refresh_mhz, due = scanout->answer_due_ns;
+	uint64_t due = scanout->answer_due_ns;
 	struct rc_link_header header;
 	struct virtio_gpu_ctrl_hdr hdr;
-	rc_scanout_service(scanout, due + frame_ns);
-	CHECK(scanout->ring->sequence == 4 && take_answer(&peer, &header, &hdr) && header.sequence == peer.sequence - 1);
+	rc_scanout_service(scanout, due - 1000);
 	CHECK(!take_answer(&peer, &header, &hdr));
-	rc_scanout_service(scanout, due + 2 * frame_ns);
+	rc_scanout_service(scanout, due + 1000000); /* the clock was read a moment apart for the two deadlines */
+	CHECK(scanout->ring->sequence == 4 && take_answer(&peer, &header, &hdr) && header.sequence == peer.sequence - 1);
 	CHECK(take_answer(&peer, &header, &hdr) && header.sequence == peer.sequence && peer.link->flushes == 0);
 	CHECK(rc_scanout_deadline(scanout) == UINT64_MAX); /* idle: nothing to wake up for */
 	end(&peer, memory);
@@ -349,7 +349,7 @@ static void test_flushes_sent_together_are_one_frame(void) {
 		give(&peer, 4, &body, sizeof(body), -1);
 	}
 	service(&peer);
-	CHECK(peer.scanouts[0].ring->sequence == 2 && peer.link->flushes == 7);
+	CHECK(peer.scanouts[0].ring->sequence == 2 && peer.link->flushes == 0);
 	end(&peer, memory);
 }
 
