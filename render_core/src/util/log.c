@@ -28,7 +28,7 @@ void rc_log(struct rc_log *log, enum rc_log_level level, const char *format, ...
 		uint64_t now = rc_now_ns();
 		if (now - log->window_ns >= 1000000000u) {
 			if (log->suppressed) {
-				int size = snprintf(line, sizeof(line), "warn: %u more warnings were left out\n", log->suppressed);
+				int size = snprintf(line, sizeof(line), "render_core: warn: %u more warnings were left out\n", log->suppressed);
 				write_line(log, line, (size_t)size);
 			}
 			log->window_ns = now;
@@ -39,7 +39,7 @@ void rc_log(struct rc_log *log, enum rc_log_level level, const char *format, ...
 			return;
 		}
 	}
-	int used = snprintf(line, sizeof(line), "%s: ", level_names[level]);
+	int used = snprintf(line, sizeof(line), "render_core: %s: ", level_names[level]);
 	va_list args;
 	va_start(args, format);
 	int more = vsnprintf(line + used, sizeof(line) - (size_t)used - 1, format, args);
