@@ -34,7 +34,7 @@ class GlassSample:
     Attributes:
         clock_ns: when the guest program drew it (CLOCK_MONOTONIC of the guest's machine, which must be the server's).
         rtp: the frame's RTP time, by which the client knows its trace.
-        present_ms: when the browser expects it on the display (performance.now()).
+        present_ms: when it came to the display, as the client counts it (performance.now()).
         glass_ms: from the one to the other.
     """
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reads the clock that bench/guest_programs/barcode.py draws. */
 
+import { presentedAt } from "/static/frame_stats.js"; // the client's
+
 export const CELL = 16;
 export const COLUMNS = 16;
 export const ROWS = 6;
@@ -53,7 +55,7 @@ export function readBarcode(image, left = 0, top = 0) {
  *
  * @param {HTMLVideoElement} video a stream whose guest has the barcode at its left upper corner
  * @param {(sample: {clockNs: bigint | null, rtp: number, presentMs: number, nowMs: number}) => void} take
- *   `presentMs` is when the browser expects the picture on the display, `nowMs` when the page was told, both performance.now()
+ *   `presentMs` is when the picture came to the display, as the client counts it, `nowMs` when the page was told; both performance.now()
  */
 export function watchBarcodes(video, take) {
   const canvas = new OffscreenCanvas(WIDTH, HEIGHT);
@@ -61,7 +63,7 @@ export function watchBarcodes(video, take) {
   const look = (now, metadata) => {
     context.drawImage(video, 0, 0, WIDTH, HEIGHT, 0, 0, WIDTH, HEIGHT);
     const clockNs = readBarcode(context.getImageData(0, 0, WIDTH, HEIGHT));
-    take({ clockNs, rtp: metadata.rtpTimestamp, presentMs: metadata.expectedDisplayTime ?? now, nowMs: now });
+    take({ clockNs, rtp: metadata.rtpTimestamp, presentMs: presentedAt(now, metadata), nowMs: now });
     video.requestVideoFrameCallback(look);
   };
   video.requestVideoFrameCallback(look);

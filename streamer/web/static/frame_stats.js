@@ -7,6 +7,16 @@ const REPORT_MS = 250;
 /** Stages in the order of a frame's way, in milliseconds. */
 export const STAGES = ["convert", "handoff", "queue", "encode", "send", "network", "decode", "display", "total"];
 
+// A compositor shows what it was given within a few refreshes. Chromium's expectedDisplayTime is off by up to a second, either
+// way, for the first picture after a pause: it takes the frame rate for steady.
+const MAX_COMPOSITION_MS = 50;
+
+/** Returns when a picture came to the display, or to the compositor where the browser has no good idea; performance.now(). */
+export function presentedAt(now, { presentationTime = now, expectedDisplayTime = presentationTime }) {
+  const compositionMs = expectedDisplayTime - presentationTime;
+  return compositionMs >= 0 && compositionMs <= MAX_COMPOSITION_MS ? expectedDisplayTime : presentationTime;
+}
+
 export class FrameStats {
   #clock;
   #send;
@@ -64,7 +74,7 @@ export class FrameStats {
     while (this.#times.length && this.#times[0] < now - 2000) this.#times.shift();
     const shown = {
       receiveMs: metadata.receiveTime ?? NaN,
-      presentMs: metadata.expectedDisplayTime ?? now,
+      presentMs: presentedAt(now, metadata),
       decodeMs: (metadata.processingDuration ?? NaN) * 1000,
     };
     this.#keep(this.#shown, rtp, shown);
