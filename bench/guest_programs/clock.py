@@ -7,6 +7,7 @@ The time is taken right before the picture is drawn; barcode and scene reach the
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import re
 import sys
@@ -24,28 +25,28 @@ _NOISE_MARGIN = 256
 _FONT = b"fixed"
 
 
-def draw_barcode(window: Window, clock_ns: int) -> None:
-    """Draw the barcode into the window's canvas."""
-    squares = [(x, y, barcode.CELL, barcode.CELL) for x, y in barcode.white_squares(clock_ns)]
+def draw_barcode(window: Window, value: int) -> None:
+    """Draw a number's barcode into the window's canvas."""
+    squares = [(x, y, barcode.CELL, barcode.CELL) for x, y in barcode.white_squares(value)]
     window.fill(window.canvas, BLACK, [(0, 0, barcode.WIDTH, barcode.HEIGHT)])
     window.fill(window.canvas, WHITE, squares)
 
 
-def small(window: Window) -> Callable[[int], None]:
+def small(window: Window, clock: Callable[[], int]) -> Callable[[], None]:
     """Nothing but the barcode changes."""
     for index, colour in enumerate((0x24406E, 0x3A7CA5, 0xD9A441, 0xB5543C)):
         band = window.width // 4
         window.fill(window.canvas, colour, [(index * band, 0, window.width - index * band, window.height)])
     window.show()
 
-    def draw(tick: int) -> None:
-        draw_barcode(window, time.monotonic_ns())
+    def draw() -> None:
+        draw_barcode(window, clock())
         window.show(0, 0, barcode.WIDTH, barcode.HEIGHT)
 
     return draw
 
 
-def scroll(window: Window) -> Callable[[int], None]:
+def scroll(window: Window, clock: Callable[[], int]) -> Callable[[], None]:
     """Lines of text move up, as in a terminal that scrolls smoothly."""
     # Twice the screen's height, the second half as the first: any offset below the period can be copied at once.
     period = -(-window.height // _LINE_HEIGHT) * _LINE_HEIGHT
@@ -64,26 +65,27 @@ def scroll(window: Window) -> Callable[[int], None]:
             window.core.ChangeGC(gc, 0x4, [colour])
         for half in (0, period):
             window.core.ImageText8(len(text), page, gc, 0, half + line * _LINE_HEIGHT + 12, text.encode())
+    ticks = itertools.count()
 
-    def draw(tick: int) -> None:
-        window.copy(page, window.canvas, 0, tick * _PIXELS_PER_TICK % period, 0, 0, window.width, window.height)
-        draw_barcode(window, time.monotonic_ns())
+    def draw() -> None:
+        window.copy(page, window.canvas, 0, next(ticks) * _PIXELS_PER_TICK % period, 0, 0, window.width, window.height)
+        draw_barcode(window, clock())
         window.show()
 
     return draw
 
 
-def noise(window: Window) -> Callable[[int], None]:
+def noise(window: Window, clock: Callable[[], int]) -> Callable[[], None]:
     """Every pixel changes at random: the worst that a codec can get."""
     width, height = window.width + _NOISE_MARGIN, window.height + _NOISE_MARGIN
     page = window.pixmap(width, height)
     window.put_noise(page, width, height)
     places = random.Random(2)
 
-    def draw(tick: int) -> None:
+    def draw() -> None:
         x, y = places.randrange(_NOISE_MARGIN), places.randrange(_NOISE_MARGIN)
         window.copy(page, window.canvas, x, y, 0, 0, window.width, window.height)
-        draw_barcode(window, time.monotonic_ns())
+        draw_barcode(window, clock())
         window.show()
 
     return draw
@@ -102,16 +104,18 @@ def main() -> None:
     parser.add_argument("--size", type=_size, help="the window's size; the whole screen when left out")
     parser.add_argument("--fps", type=float, default=60.0, help="ticks a second (60)")
     parser.add_argument("--scene", choices=SCENES, default="small", help="what moves besides the clock (small)")
+    parser.add_argument("--count", action="store_true", help="draw how many pictures there were, not the clock")
     arguments = parser.parse_args()
     window = Window(arguments.size)
-    draw = {"small": small, "scroll": scroll, "noise": noise}[arguments.scene](window)
+    clock = itertools.count().__next__ if arguments.count else time.monotonic_ns
+    draw = {"small": small, "scroll": scroll, "noise": noise}[arguments.scene](window, clock)
     window.map()
     interval_s = 1.0 / arguments.fps
     begin_s, tick = time.monotonic(), 0
     while True:
         if window.take_events():
             window.show()
-        draw(tick)
+        draw()
         # Ticks that have passed already are left out, not made up for.
         tick = max(tick + 1, int((time.monotonic() - begin_s) / interval_s))
         time.sleep(max(0.0, begin_s + tick * interval_s - time.monotonic()))

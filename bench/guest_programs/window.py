@@ -59,6 +59,14 @@ class Window:
         self.core.CreatePixmap(24, pixmap, self.window, width, height)
         return pixmap
 
+    def resize(self, width: int, height: int) -> None:
+        """Take another size; the canvas is a new one, with anything in it."""
+        self.width, self.height = width, height
+        self.core.FreePixmap(self.canvas)
+        self.canvas = self.pixmap(width, height)
+        mask = xproto.ConfigWindow.Width | xproto.ConfigWindow.Height
+        self.core.ConfigureWindow(self.window, mask, [width, height])
+
     def fill(self, drawable: int, colour: int, rectangles: Sequence[tuple[int, int, int, int]]) -> None:
         """Fill rectangles (x, y, width, height) with 0xRRGGBB."""
         rectangle: Any = xproto.RECTANGLE

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,6 +28,21 @@ ARGUMENTS = (
 PICTURE_SHOWN = """() => window.heliograph?.stats().state === "connected"
   && document.getElementById("screen").videoWidth > 0
   && !document.getElementById("panel").classList.contains("shown") && document.getElementById("still").hidden"""
+
+_PICTURE = """async () => {
+  const video = document.getElementById("screen");
+  const { width, height } = heliograph.stats();
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(video, 0, 0);
+  const bytes = context.getImageData(0, 0, width, height).data;
+  const url = await new Promise((resolve) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.readAsDataURL(new Blob([bytes]));
+  });
+  return { width, height, data: url.slice(url.indexOf(",") + 1) };
+}"""
 
 
 def chromium_path() -> str | None:
@@ -68,6 +84,21 @@ class Client:
     async def stats(self) -> dict[str, Any]:
         result: dict[str, Any] = await self.page.evaluate("heliograph.stats()")
         return result
+
+    async def picture(self) -> npt.NDArray[np.uint8]:
+        """Return the video's picture without its padding, as a canvas gets it: (height, width, 3), RGB."""
+        got = await self.page.evaluate(_PICTURE)
+        pixels = np.frombuffer(base64.b64decode(got["data"]), np.uint8).reshape(got["height"], got["width"], 4)
+        return np.ascontiguousarray(pixels[:, :, :3])
+
+    async def guest_to_page(self, x: float, y: float) -> tuple[float, float]:
+        """Return where the middle of a guest's pixel is on the page."""
+        left, top, width, height = await self.page.evaluate(
+            "(({x, y, width, height}) => [x, y, width, height])"
+            "(document.getElementById('frame').getBoundingClientRect())"
+        )
+        stats = await self.stats()
+        return left + (x + 0.5) * width / stats["width"], top + (y + 0.5) * height / stats["height"]
 
     async def screenshot(self) -> npt.NDArray[np.uint8]:
         """Return the page in device pixels: (height, width, 3), RGB."""

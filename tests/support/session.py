@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+_ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 
@@ -31,6 +32,7 @@ class Session:
                 stdout=subprocess.PIPE,
                 bufsize=0,  # select() must see what has not been read
                 stderr=log,
+                cwd=_ROOT,  # guest programs are modules of this tree
                 env={**os.environ, "XDG_RUNTIME_DIR": str(self.runtime)},
             )
         self.url = ""
