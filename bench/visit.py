@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Browser, Page
+from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
 from tests.support.browser import PICTURE_SHOWN, chromium
 from tests.support.session import Session, SessionStarter
@@ -19,7 +20,15 @@ from tests.support.session import Session, SessionStarter
 _STATIC = Path(__file__).parent / "static"
 _WINDOW = {"width": 1280, "height": 720}
 # Chromium takes its time on a busy machine.
-_PICTURE_MS = 60_000
+_PICTURE_MS = 20_000
+_STATE = """async () => JSON.stringify({client: window.heliograph?.stats(), transport: await window.measure?.transport(),
+  panel: document.getElementById("panel")?.innerText, still: document.getElementById("still")?.hidden,
+  video: document.getElementById("screen")?.videoWidth, paused: document.getElementById("screen")?.paused,
+  ready: document.getElementById("screen")?.readyState, shown: document.visibilityState})"""
+
+
+class NoPictureError(Exception):
+    """A viewer did not get its picture; the text says what its page knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,11 @@ class Viewer:
     async def open(self, url: str) -> None:
         """Go to a link, and wait until the picture is there."""
         await self.page.goto(url)
-        await self.page.wait_for_function(PICTURE_SHOWN, timeout=_PICTURE_MS)
+        try:
+            await self.page.wait_for_function(PICTURE_SHOWN, timeout=_PICTURE_MS)
+        except PlaywrightTimeoutError as error:
+            state = await self.page.evaluate(_STATE)
+            raise NoPictureError(f"no picture within {_PICTURE_MS / 1000:.0f} s: {state}") from error
         self.zero_ms = await self._read_zero()
 
     async def _read_zero(self) -> float:
@@ -111,4 +124,4 @@ def clock_command(scene: str, fps: int = 60) -> list[str]:
     return [sys.executable, "-m", "bench.guest_programs.clock", "--scene", scene, "--fps", str(fps)]
 
 
-__all__ = ["PictureSample", "Viewer", "chromium", "clock_command", "running_session", "viewer"]
+__all__ = ["NoPictureError", "PictureSample", "Viewer", "chromium", "clock_command", "running_session", "viewer"]
