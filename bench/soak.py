@@ -34,8 +34,8 @@ CYCLE_S = 20.0
 MAX_GUESTS = 2
 STAY_S = (2.0, 8.0)
 REST_S = 4.0
-# Until everything has its size: the streamer remembers the last 8192 packets of each viewer, which at 60 pictures a second
-# of a packet each takes this long to fill.
+# Until everything has its size: the streamer remembers the last 8192 packets of each viewer, which takes this long
+# to fill at 60 pictures a second of a packet each.
 WARM_UP_S = 140.0
 LEAVE_TIMEOUT_S = 40.0
 

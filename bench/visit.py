@@ -20,8 +20,9 @@ from tests.support.session import Session, SessionStarter
 _STATIC = Path(__file__).parent / "static"
 _WINDOW = {"width": 1280, "height": 720}
 # Chromium takes its time on a busy machine.
-_PICTURE_MS = 20_000
-_STATE = """async () => JSON.stringify({client: window.heliograph?.stats(), transport: await window.measure?.transport(),
+_PICTURE_MS = 60_000
+_STATE = """async () => JSON.stringify({
+  client: window.heliograph?.stats(), transport: await window.measure?.transport(),
   panel: document.getElementById("panel")?.innerText, still: document.getElementById("still")?.hidden,
   video: document.getElementById("screen")?.videoWidth, paused: document.getElementById("screen")?.paused,
   ready: document.getElementById("screen")?.readyState, shown: document.visibilityState})"""
