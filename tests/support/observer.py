@@ -55,6 +55,10 @@ class ObservedGuest:
         await self.wait(lambda: len(self.all(kind)) >= count)
         return self.all(kind)
 
+    async def wait_seen(self, message: dict[str, Any]) -> None:
+        """Wait for exactly this message."""
+        await self.wait(lambda: message in self.seen)
+
     def forget(self) -> None:
         self.seen.clear()
 
