@@ -315,8 +315,8 @@ python_packages() {
 	quietly "$venv/bin/python" -m pip install --disable-pip-version-check "${requires[@]}" ||
 		fail "pip could not install the Python packages: check the network and pip's configuration."
 	say "Heliograph: building it and installing it into .venv"
-	# Each process that imports Heliograph looks whether something must be rebuilt: one at a time, as meson refuses company.
-	printf '#!/bin/sh\nunset NINJA\nexec flock "%s" "%s" "$@"\n' "$venv/bin/ninja-in-turn" \
+	# Who imports Heliograph rebuilds what has changed: one at a time, as meson refuses company, and not a session's parts.
+	printf '#!/bin/sh\n[ -z "$HELIOGRAPH_IS_BUILT" ] || exit 0\nunset NINJA\nexec flock "%s" "%s" "$@"\n' "$venv/bin/ninja-in-turn" \
 		"$(PATH=$PATH:$venv/bin command -v ninja)" >"$venv/bin/ninja-in-turn"
 	chmod +x "$venv/bin/ninja-in-turn"
 	PATH=$venv/bin:$PATH NINJA=$venv/bin/ninja-in-turn quietly "$venv/bin/python" -m pip install --disable-pip-version-check \

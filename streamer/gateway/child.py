@@ -18,6 +18,8 @@ from streamer.gateway.errors import ChildStartError
 
 _log = logging.getLogger(__name__)
 _STDERR = 2
+# In a source tree that is installed editable, we have rebuilt what had changed: all parts come from one build.
+_IS_BUILT = {"HELIOGRAPH_IS_BUILT": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class ChildProcess:
                     stdout=_STDERR,
                     pass_fds=(*spec.fds, theirs.fileno()),
                     start_new_session=True,
-                    env={**os.environ, **spec.environment},
+                    env={**os.environ, **_IS_BUILT, **spec.environment},
                 )
             except OSError as error:
                 ours.close()
