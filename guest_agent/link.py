@@ -31,9 +31,12 @@ def encode_message(fields: Mapping[str, Any]) -> bytes:
     """Return one framed message.
 
     Raises:
-        LinkError: it is longer than a message may be.
+        LinkError: it is longer than a message may be, or JSON cannot say it.
     """
-    body = json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    try:
+        body = json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (ValueError, RecursionError) as error:
+        raise LinkError(f"a message cannot be said in JSON: {error}") from error
     if len(body) > MAX_MESSAGE_BYTES:
         raise LinkError(f"a message of {len(body)} bytes is over the limit of {MAX_MESSAGE_BYTES}")
     return _LENGTH.pack(len(body)) + body
@@ -161,7 +164,7 @@ class Link:
         """Queue a message; never blocks. Nothing happens on a closed link; a peer that does not read is cut off.
 
         Raises:
-            LinkError: the message is too long; the link stays open.
+            LinkError: the message is too long, or JSON cannot say it; the link stays open.
         """
         data = encode_message(message.to_dict())
         if self.is_closed:

@@ -121,7 +121,7 @@ class _Gateway:
     def handle_message(self, child: ChildProcess, message: Message) -> None:
         if isinstance(message, StreamerReady):
             _log.info("the streamer is ready (encoder %s)", message.encoder)
-            self._viewers.attach_streamer(child.send)
+            self._viewers.attach_streamer(child.send, child.link.drain)
         elif isinstance(message, WorkerReady):
             _log.info("the render worker is ready (%s: %s, convert %s)", message.kind, message.device, message.convert)
         elif isinstance(message, AgentReady):

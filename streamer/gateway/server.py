@@ -171,7 +171,7 @@ class Server:
         try:
             body = await request.json()
             shared = Role(body["role"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return web.json_response({"error": 'role: must be "control" or "view"'}, status=400)
         # By the name under which the browser knows us, a proxy's included.
         return web.json_response({"url": f"{origin}/?token={self._access.token(shared)}"})

@@ -6,7 +6,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,9 @@ from streamer.gateway.access import Role
 MAX_SIGNAL_BYTES = 65536
 MAX_MALFORMED = 3
 MAX_VIEWERS = 32
+# Of those, who only watches: a link that was shared widely must not keep out who works here.
+MAX_WATCHING = 24
+MAX_SIGNAL_FIELDS = 16
 _MAX_UNSENT = 64
 
 _log = logging.getLogger(__name__)
@@ -28,10 +32,12 @@ class SignalError(ValueError):
 
 
 def parse_signal(text: str) -> dict[str, Any]:
-    """Return a signalling message's object; its fields are the streamer's to check.
+    """Return a signalling message's object; what its fields mean is the streamer's to check.
+
+    It is flat, and can be said in JSON again: all viewers share the link to the streamer, and none may break it.
 
     Raises:
-        SignalError: it is no JSON object with a string `type`.
+        SignalError: it is no such object with a string `type`.
     """
     try:
         message = json.loads(text, parse_constant=_refuse_constant)
@@ -41,7 +47,21 @@ def parse_signal(text: str) -> dict[str, Any]:
         raise SignalError("message: is not a JSON object")
     if not isinstance(message.get("type"), str):
         raise SignalError("message.type: must be a string")
+    if len(message) > MAX_SIGNAL_FIELDS:
+        raise SignalError(f"message: has over {MAX_SIGNAL_FIELDS} fields")
+    for name, value in message.items():
+        if isinstance(value, dict | list):
+            raise SignalError(f"message.{name[:32]!a}: must not be nested")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SignalError(f"message.{name[:32]!a}: must be finite")
+        if not (_is_unicode(name) and (not isinstance(value, str) or _is_unicode(value))):
+            raise SignalError(f"message.{name[:32]!a}: is not valid Unicode")
     return message
+
+
+def _is_unicode(text: str) -> bool:
+    # JSON can escape half of a surrogate pair.
+    return not any("\ud800" <= character <= "\udfff" for character in text) if not text.isascii() else True
 
 
 def _refuse_constant(name: str) -> None:
@@ -79,14 +99,18 @@ class Viewers:
         self._viewers: dict[int, _Viewer] = {}
         self._next_number = 1
         self._send_to_streamer: Callable[[Message], None] | None = None
+        self._drain_streamer: Callable[[], Awaitable[None]] = _no_wait
         self._end: _Close | None = None
 
     def __len__(self) -> int:
         return len(self._viewers)
 
-    def attach_streamer(self, send: Callable[[Message], None]) -> None:
-        """The streamer is ready: `send` takes messages for it."""
+    def attach_streamer(
+        self, send: Callable[[Message], None], drain: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """The streamer is ready: `send` takes messages for it, `drain` waits until it has read most of them."""
         self._send_to_streamer = send
+        self._drain_streamer = drain or _no_wait
 
     def detach_streamer(self) -> None:
         """The streamer is gone: all viewers are told to come again."""
@@ -129,6 +153,9 @@ class Viewers:
             refusal = _Close(WSCloseCode.SERVICE_RESTART, "the streamer is not ready yet")
         if len(self._viewers) >= MAX_VIEWERS and refusal is None:
             refusal = _Close(WSCloseCode.TRY_AGAIN_LATER, f"{MAX_VIEWERS} viewers are watching already")
+        watching = sum(viewer.role is Role.VIEW for viewer in self._viewers.values())
+        if role is Role.VIEW and watching >= MAX_WATCHING and refusal is None:
+            refusal = _Close(WSCloseCode.TRY_AGAIN_LATER, f"{MAX_WATCHING} viewers are watching already")
         if refusal is not None:
             await _close(socket, refusal)
             return socket
@@ -163,6 +190,8 @@ class Viewers:
                 self._count_malformed(viewer)
             else:
                 self._tell_streamer(Signal(viewer.number, signal))
+                # Who sends faster than the streamer reads waits, and the others with it do not.
+                await self._drain_streamer()
 
     async def _send(self, viewer: _Viewer) -> None:
         while True:
@@ -174,6 +203,10 @@ class Viewers:
                 await viewer.socket.send_str(json.dumps(item, ensure_ascii=False, separators=(",", ":")))
             except ConnectionError:
                 return
+
+
+async def _no_wait() -> None:
+    pass
 
 
 async def _close(socket: web.WebSocketResponse, close: _Close) -> None:

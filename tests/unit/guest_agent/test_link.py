@@ -44,6 +44,12 @@ def test_framer_refuses(stream: bytes) -> None:
         MessageFramer().feed(stream)
 
 
+@pytest.mark.parametrize("value", ["\ud800", float("inf"), float("nan")])
+def test_what_json_cannot_say_is_not_sent(value: object) -> None:
+    with pytest.raises(LinkError, match="JSON"):
+        encode_message({"type": "x", "value": value})
+
+
 def test_too_long_message_is_not_sent() -> None:
     with pytest.raises(LinkError, match="over the limit"):
         encode_message({"type": "x", "text": "x" * link.MAX_MESSAGE_BYTES})

@@ -3,22 +3,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
+from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
 
 from guest_agent.messages import CloseViewer, Message, Signal, ViewerClosed, ViewerOpened
 from streamer.config import Settings
 from streamer.gateway.access import Access, Role
 from streamer.gateway.errors import ListenError
 from streamer.gateway.server import Server
-from streamer.gateway.viewers import Viewers
+from streamer.gateway.viewers import MAX_WATCHING, Viewers
+from tests.support.streaming import wait_until
 
 
 class _Health:
@@ -171,6 +174,7 @@ async def test_only_control_shares_and_only_from_the_page(site: _Site) -> None:
             ({"role": "view"}, {"Origin": "https://example.com"}, Role.CONTROL, 403),
             ({"role": "view"}, origin, Role.VIEW, 403),
             ({"role": "owner"}, origin, Role.CONTROL, 400),
+            ({"role": {}}, origin, Role.CONTROL, 400),
             (["view"], origin, Role.CONTROL, 400),
         ]
         for body, headers, role, status in cases:
@@ -219,7 +223,19 @@ async def test_signalling_is_relayed(site: _Site) -> None:
     ]
 
 
-@pytest.mark.parametrize("bad", ["{", "[]", '"x"', "{}", '{"type": 3}', '{"type": NaN}', "[" * 5000])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *("{", "[]", '"x"', "{}", '{"type": 3}', '{"type": NaN}', "[" * 5000),
+        # What would break the link to the streamer, which all viewers share.
+        '{"type": "offer", "sdp": ' + "[" * 900 + "]" * 900 + "}",
+        '{"type": "offer", "sdp": {}}',
+        '{"type": "offer", "sdp": "\\ud800"}',
+        '{"type": "offer", "\\ud800": 1}',
+        '{"type": "offer", "sdp": 1e999}',
+        '{"type": "offer", ' + ", ".join(f'"{number}": 0' for number in range(20)) + "}",
+    ],
+)
 async def test_third_malformed_message_closes_the_socket(site: _Site, bad: str) -> None:
     async with ClientSession(cookies=site.cookies()) as client:
         async with client.ws_connect(site.origin + "/api/signal", headers={"Origin": site.origin}) as ws:
@@ -230,6 +246,39 @@ async def test_third_malformed_message_closes_the_socket(site: _Site, bad: str) 
                 assert answer["message"].startswith("message")
             assert (await ws.receive()).data == 1008
     assert not any(isinstance(message, Signal) for message in site.told)
+
+
+async def test_a_flood_waits_for_the_streamer(site: _Site) -> None:
+    # A pipe that nobody reads: what the streamer's link does with what is sent is not ours to let grow.
+    waiting, gate = asyncio.Event(), asyncio.Event()
+
+    async def drain() -> None:
+        waiting.set()
+        await gate.wait()
+
+    site.viewers.attach_streamer(site.told.append, drain)
+    async with ClientSession(cookies=site.cookies()) as client:
+        async with client.ws_connect(site.origin + "/api/signal", headers={"Origin": site.origin}) as ws:
+            for _ in range(100):
+                await ws.send_json({"type": "candidate"})
+            await waiting.wait()
+            assert sum(isinstance(message, Signal) for message in site.told) == 1
+            gate.set()
+            await wait_until(lambda: sum(isinstance(message, Signal) for message in site.told) == 100)
+
+
+async def test_who_only_watches_cannot_keep_the_others_out(site: _Site) -> None:
+    async with ClientSession() as client, AsyncExitStack() as stack:
+
+        async def come(role: Role) -> ClientWebSocketResponse:
+            headers = {"Origin": site.origin, "Cookie": f"{site.access.cookie_name(role)}={site.access.cookie(role)}"}
+            return await stack.enter_async_context(client.ws_connect(site.origin + "/api/signal", headers=headers))
+
+        for _ in range(MAX_WATCHING):
+            await come(Role.VIEW)
+        assert (await (await come(Role.VIEW)).receive()).data == 1013
+        await come(Role.CONTROL)
+        await wait_until(lambda: len(site.viewers) == MAX_WATCHING + 1)
 
 
 async def test_oversized_message_closes_the_socket(site: _Site) -> None:
