@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._ffi import ffi, lib
-from .errors import check
+from .errors import InvalidError, check
 
 _FORMATS = {1: "yuv420p", 2: "nv12"}
 
@@ -94,10 +95,10 @@ class Ring:
     """
 
     def __init__(self, layout: RingLayout, memfd: int, event_fd: int) -> None:
-        """Map `memfd` (borrowed); `event_fd` is the ring's from then on.
+        """Map `memfd` (borrowed); `event_fd` is the ring's on success.
 
         Raises:
-            InvalidError: the layout does not fit itself, the file or its seals.
+            InvalidError: the layout does not fit itself, the file or its seals; or the other fd is no eventfd.
         """
         self.layout = layout
         self._event_fd = -1
@@ -119,7 +120,8 @@ class Ring:
         out = ffi.new("struct rc_consumer **")
         check(lib.rc_consumer_create(raw, memfd, out), f"frame ring {layout}")
         self._consumer = ffi.gc(out[0], lib.rc_consumer_destroy)
-        self._event_fd = event_fd
+        if "[eventfd]" not in os.readlink(f"/proc/self/fd/{event_fd}"):
+            raise InvalidError("frame ring: the second fd is no eventfd")
         os.set_blocking(event_fd, False)
         rows = layout.coded_height * 3 // 2
         self._planes: list[npt.NDArray[np.uint8]] = []
@@ -130,6 +132,7 @@ class Ring:
             planes = np.frombuffer(ffi.buffer(owner, rows * layout.stride), np.uint8).reshape(rows, layout.stride)
             planes.flags.writeable = False
             self._planes.append(planes)
+        self._event_fd = event_fd
 
     scanout_id = property(lambda self: int(self.layout.scanout_id))
     generation = property(lambda self: int(self.layout.generation))
@@ -156,10 +159,7 @@ class Ring:
         Raises:
             InvalidError: the producer breaks the ring's rules.
         """
-        try:
-            os.eventfd_read(self._event_fd)
-        except BlockingIOError:
-            pass
+        _clear(self._event_fd)
         raw = ffi.new("struct rc_frame *")
         if (
             check(lib.rc_consumer_acquire(self._consumer, raw), "the frame ring's producer breaks its rules")
@@ -179,6 +179,21 @@ class Ring:
 
     def __del__(self) -> None:
         self.close()
+
+
+def _clear(event_fd: int) -> None:
+    try:
+        # The producer shares the fd's flags: O_NONBLOCK is its to clear, this flag is ours.
+        os.preadv(event_fd, [bytearray(8)], -1, os.RWF_NOWAIT)
+    except BlockingIOError:
+        pass
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        try:
+            os.eventfd_read(event_fd)  # a kernel that lacks the flag for eventfds
+        except BlockingIOError:
+            pass
 
 
 class _Keep:

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import array
-import mmap
+import fcntl
 import os
 import socket
 import struct
 from dataclasses import dataclass
 
-from .errors import InvalidError, LinkClosedError, LinkError
+from .errors import LinkClosedError, LinkError, RenderCoreError
 from .frame import Ring, RingLayout
 
 VERSION = 1
@@ -24,6 +24,10 @@ _HELLO, _SET_ACTIVE, _SET_DISPLAY = 1, 2, 3
 _MAX_PACKET = 4096
 _MAX_FDS = 4
 _MAX_CURSOR = 256
+_MAX_SCANOUTS = 16
+_REFRESH_MHZ = range(1000, 1_000_001)
+# Messages of one receive(): a worker that never stops must not keep the caller.
+_MAX_EVENTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,35 +84,37 @@ class FrameLink:
         return self._sock.fileno()
 
     def receive(self) -> list[Event]:
-        """Everything that has arrived. Never blocks.
+        """What has arrived, 64 messages at most: `fileno()` stays readable while there are more. Never blocks.
 
         Raises:
             LinkClosedError: the worker is gone.
             LinkError: the worker sent nonsense.
         """
         events: list[Event] = []
-        while True:
+        for _ in range(_MAX_EVENTS):
             try:
                 data, fds, _flags, _address = socket.recv_fds(
                     self._sock, _MAX_PACKET, _MAX_FDS, socket.MSG_CMSG_CLOEXEC
                 )
             except BlockingIOError:
-                return events
+                break
             except OSError as error:
                 raise LinkClosedError(f"frame link: {error}") from error
-            if not data:
-                if events:
-                    return events  # the next call says that it is closed
-                raise LinkClosedError("frame link: the render worker is gone")
             owned = _Fds(fds)
+            if not data:
+                owned.close()
+                if events:
+                    break  # the next call says that it is closed
+                raise LinkClosedError("frame link: the render worker is gone")
             try:
                 event = _parse(data, owned)
-            except (struct.error, ValueError, InvalidError, OSError) as error:
+            except (struct.error, ValueError, RenderCoreError, MemoryError, OSError) as error:
                 raise LinkError(f"frame link: {error}") from error
             finally:
                 owned.close()
             if event is not None:
                 events.append(event)
+        return events
 
     def set_active(self, scanout_id: int, active: bool) -> None:
         """Say whether anybody watches: only then pictures are converted."""
@@ -154,11 +160,12 @@ def _parse(data: bytes, fds: _Fds) -> Event | None:
         case 0x8001:
             return _parse_ring(body, fds)
         case 0x8002:
-            return ScanoutOff(_TWO.unpack(body)[0])
+            return ScanoutOff(_scanout(_TWO.unpack(body)[0]))
         case 0x8003:
             return _parse_cursor_image(body, fds)
         case 0x8004:
-            return CursorMove(*_CURSOR_MOVE.unpack(body))
+            scanout_id, x, y = _CURSOR_MOVE.unpack(body)
+            return CursorMove(_scanout(scanout_id), x, y)
         case 0x8005:
             device, convert, name = _DEVICE.unpack(body)
             text = name.split(b"\0")[0].decode("utf-8", "replace")
@@ -166,10 +173,17 @@ def _parse(data: bytes, fds: _Fds) -> Event | None:
     return None  # a newer worker may say more than we know
 
 
+def _scanout(number: int) -> int:
+    if number >= _MAX_SCANOUTS:
+        raise ValueError("scanout_id is wrong")
+    return number
+
+
 def _parse_ring(body: bytes, fds: _Fds) -> Ring:
     layout = RingLayout(*_RING.unpack(body))
-    if len(fds.fds) != 2:
-        raise ValueError("RING: fd_count is wrong")
+    _scanout(layout.scanout_id)
+    if len(fds.fds) != 2 or layout.refresh_mhz not in _REFRESH_MHZ:
+        raise ValueError("RING: fd_count or refresh_mhz is wrong")
     ring = Ring(layout, fds.fds[0], fds.fds[1])
     fds.take(1)
     return ring
@@ -177,12 +191,14 @@ def _parse_ring(body: bytes, fds: _Fds) -> Ring:
 
 def _parse_cursor_image(body: bytes, fds: _Fds) -> CursorImage:
     scanout_id, width, height, hot_x, hot_y, serial = _CURSOR_IMAGE.unpack(body)
+    _scanout(scanout_id)
     if width == 0:
         return CursorImage(scanout_id, serial, 0, 0, 0, 0, None)
     if width > _MAX_CURSOR or not 0 < height <= _MAX_CURSOR or hot_x >= width or hot_y >= height or len(fds.fds) != 1:
         raise ValueError("CURSOR_IMAGE: width, height, hot spot or fd_count is wrong")
-    size = width * height * 4
-    if os.fstat(fds.fds[0]).st_size != size:
+    fcntl.fcntl(fds.fds[0], fcntl.F_GET_SEALS)  # only memfds have them: reading one never waits, as another file might
+    # Read, not mapped: the worker could cut the file short under a mapping.
+    pixels = os.pread(fds.fds[0], width * height * 4 + 1, 0)
+    if len(pixels) != width * height * 4:
         raise ValueError("CURSOR_IMAGE: size of the memfd is wrong")
-    with mmap.mmap(fds.fds[0], size, prot=mmap.PROT_READ) as pixels:
-        return CursorImage(scanout_id, serial, width, height, hot_x, hot_y, pixels[:])
+    return CursorImage(scanout_id, serial, width, height, hot_x, hot_y, pixels)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The render worker's core: one guest's display link, one streamer's frame link, the scanouts between them. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -38,6 +39,10 @@ static void handle_display_listener(struct rc_watch *watch) {
 	if (fd < 0) {
 		return;
 	}
+	if (core->display && rc_display_link_is_dead(core->display)) {
+		rc_display_link_destroy(core->display); /* a restarted guest, whose former end has not been read yet */
+		core->display = NULL;
+	}
 	if (core->display) {
 		rc_log(&core->log, RC_LOG_WARN, "display: a second guest is refused");
 		close(fd);
@@ -68,10 +73,9 @@ static void handle_owner(struct rc_watch *watch) {
 	struct rc_core *core = rc_container_of(watch, struct rc_core, owner);
 	char byte;
 	ssize_t size = recv(watch->fd, &byte, 1, MSG_DONTWAIT);
-	if (size == 0) {
+	/* An error is an end too: a socket whose peer went without reading all is reset first. */
+	if (size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR)) {
 		core->loop.stopping = true;
-	} else if (size < 0) {
-		rc_loop_remove(&core->loop, watch);
 	}
 }
 

@@ -11,6 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	const struct rc_picture picture = {.surface = surface, .stride = 256, .width = 64, .height = 64, .format = 1};
 	rc_scanout_show(&peer.scanouts[0], &picture, 1);
 	rc_surface_unref(surface);
+	uint64_t now = UINT64_C(1) << 62;
 	while (size >= 1 && !peer.frames->closed) {
 		size_t length = data[0] < size - 1 ? data[0] : size - 1;
 		memcpy(peer.frames->packet.data, data + 1, length);
@@ -18,6 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 		if (length) {
 			rc_frame_link_handle(peer.frames, &peer.frames->packet);
 		}
+		now += RC_NEWS_INTERVAL_NS / 2;
+		rc_scanout_service(&peer.scanouts[0], now);
 		data += 1 + length;
 		size -= 1 + length;
 		struct rc_packet packet = {.data = received};

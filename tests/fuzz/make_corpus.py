@@ -58,6 +58,24 @@ regions = (
 pages = control(
     BLOB, 2, 1, 0, 3, 0, 0, 12288, 0, tail=entry(0x12000, 4096) + entry(0x10000, 4096) + entry(0x20000, 4096)
 )
+flapping = (
+    control(CREATE_2D, 1, 1, 64, 48)
+    + control(CREATE_2D, 2, 1, 33, 17)
+    + (control(SCANOUT, 0, 0, 64, 48, 0, 1) + control(SCANOUT, 0, 0, 33, 17, 0, 2) + WAIT) * 4
+    + (control(SCANOUT, 0, 0, 0, 0, 0, 0) + WAIT + control(SCANOUT, 0, 0, 64, 48, 0, 1) + WAIT) * 2
+    + control(FLUSH, 0, 0, 64, 48, 1, 0)
+    + control(UNREF, 1, 0)
+    + WAIT
+)
+kept_region = (
+    blob
+    + record(0, struct.pack("<IHHIIQ", 24, 3, 0, 1, 0, 0x10000))
+    + record(3, struct.pack("<QQQ", 0x10000, 65536, 0))
+    + blob_scanout
+    + control(FLUSH, 0, 0, 64, 48, 2, 0)
+    + WAIT
+    + control(UNREF, 2, 0)
+)
 raw = (
     record(0, b"\x10\0\0\0\4\0\0\0\1\0\0\0\0\0\0\0")
     + record(0, b"x")
@@ -85,12 +103,15 @@ SEEDS = {
         "regions": regions + blob_scanout,
         "pages": pages + blob_scanout + control(FLUSH, 0, 0, 64, 48, 2, 0),
         "raw": raw,
+        "flapping": flapping,
+        "kept_region": kept_region,
         "unref_while_shown": display_blob + control(UNREF, 2, 0) + control(FLUSH, 0, 0, 64, 48, 2, 0),
     },
     "frame_link": {
         "session": hello + packet(2, 0, 1) + packet(3, 0, 800, 600, 60000) + packet(2, 0, 0),
         "wrong": hello + hello + packet(2, 99, 1) + packet(3, 0, 1, 70000, 1) + packet(9, 0, 0),
         "first": packet(2, 0, 1) + packet(1, 7, 0),
+        "rates": hello + packet(2, 0, 1) + b"".join(packet(3, 0, 800, 600, rate) for rate in (1000, 1000000, 60000)),
     },
     "ring": {"good": layout + page, "short": layout[:9], "damage": layout + page.replace(rect, b"\xff" * 16)},
 }

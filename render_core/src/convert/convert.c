@@ -76,7 +76,8 @@ static struct rc_rect align_rect(
 }
 
 static bool import_source(struct rc_converter *converter, struct rc_surface *surface) {
-	if (!surface->import && !surface->import_failed && surface->bytes <= converter->device->max_storage) {
+	if (!surface->import && !surface->import_failed &&
+		rc_page_align(surface->bytes) <= converter->device->max_storage) {
 		surface->import = rc_import_host(converter->device, surface->map, rc_page_align(surface->bytes));
 		if (!surface->import) {
 			surface->import_failed = true;
@@ -97,7 +98,8 @@ static uint64_t total_area(const struct rc_rect *rects, uint32_t count) {
 
 static bool use_gpu(struct rc_converter *converter, const struct rc_picture *picture, const struct rc_planes *planes,
 	const struct rc_rect *rects, uint32_t count) {
-	if (!converter->gpu || !planes->import || converter->device->lost) {
+	if (!converter->gpu || !planes->import || converter->device->lost ||
+		(uint64_t)planes->stride * planes->coded_height * 3 / 2 > converter->device->max_storage) {
 		return false;
 	}
 	if (planes->data && !converter->forced && total_area(rects, count) <= CPU_PIXELS) {

@@ -66,7 +66,7 @@ static VkResult create_pipelines(struct rc_gpu_converter *gpu) {
 		.codeSize = sizeof(rgb_to_yuv420_spv),
 		.pCode = rgb_to_yuv420_spv,
 	};
-	VkShaderModule module;
+	VkShaderModule module = VK_NULL_HANDLE;
 	VkResult result = vk->CreateShaderModule(gpu->device->device, &module_info, NULL, &module);
 	for (uint32_t nv12 = 0; nv12 < 2 && result == VK_SUCCESS; nv12++) {
 		const VkBool32 value = nv12;
@@ -158,6 +158,10 @@ void rc_gpu_converter_destroy(struct rc_gpu_converter *gpu) {
 	}
 	struct rc_vulkan *vk = &gpu->device->vk;
 	VkDevice device = gpu->device->device;
+	if (gpu->device->lost) {
+		free(gpu);
+		return;
+	}
 	vk->DeviceWaitIdle(device);
 	vk->DestroyQueryPool(device, gpu->queries, NULL);
 	vk->DestroyFence(device, gpu->fence, NULL);
@@ -243,6 +247,12 @@ static VkResult submit_and_wait(struct rc_gpu_converter *gpu) {
 	return result == VK_SUCCESS ? vk->ResetFences(gpu->device->device, 1, &gpu->fence) : result;
 }
 
+static bool lose_device(struct rc_device *device, VkResult result) {
+	device->lost = true;
+	rc_log(device->log, RC_LOG_ERROR, "convert: %s does not answer any more (%d)", device->info.name, result);
+	return false;
+}
+
 bool rc_gpu_converter_run(struct rc_gpu_converter *gpu, const struct rc_picture *picture,
 	const struct rc_planes *planes, const struct rc_rect *rects, uint32_t count, uint64_t *gpu_ns) {
 	struct rc_device *device = gpu->device;
@@ -253,6 +263,9 @@ bool rc_gpu_converter_run(struct rc_gpu_converter *gpu, const struct rc_picture 
 		.flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT,
 	};
 	VkResult result = vk->BeginCommandBuffer(gpu->commands, &begin);
+	if (result != VK_SUCCESS) {
+		return lose_device(device, result);
+	}
 	bool timed = gpu->queries && gpu_ns;
 	if (timed) {
 		vk->CmdResetQueryPool(gpu->commands, gpu->queries, 0, 2);
@@ -262,7 +275,7 @@ bool rc_gpu_converter_run(struct rc_gpu_converter *gpu, const struct rc_picture 
 	if (timed) {
 		vk->CmdWriteTimestamp(gpu->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, gpu->queries, 1);
 	}
-	result = result ? result : vk->EndCommandBuffer(gpu->commands);
+	result = vk->EndCommandBuffer(gpu->commands);
 	result = result ? result : submit_and_wait(gpu);
 	uint64_t stamps[2] = {0};
 	if (result == VK_SUCCESS && timed) {
@@ -270,9 +283,5 @@ bool rc_gpu_converter_run(struct rc_gpu_converter *gpu, const struct rc_picture 
 			device->device, gpu->queries, 0, 2, sizeof(stamps), stamps, sizeof(stamps[0]), VK_QUERY_RESULT_64_BIT);
 		*gpu_ns = (uint64_t)((double)(stamps[1] - stamps[0]) * (double)device->timestamp_ns);
 	}
-	if (result != VK_SUCCESS) {
-		device->lost = true;
-		rc_log(device->log, RC_LOG_ERROR, "convert: %s does not answer any more (%d)", device->info.name, result);
-	}
-	return result == VK_SUCCESS;
+	return result == VK_SUCCESS || lose_device(device, result);
 }

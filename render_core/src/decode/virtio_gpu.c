@@ -81,8 +81,44 @@ static struct rc_resource *add_resource(struct call *call, uint32_t id) {
 	return resource;
 }
 
-/* The memory entries behind a request's body, resolved to regions: malloc'ed, NULL after an answer. `pages`: each must be whole pages. */
-static struct rc_page_run *read_entries(struct call *call, size_t at, uint32_t count, bool pages) {
+/* What pictures hold that a former connection of the guest left behind: they count for this one's quotas. */
+static uint64_t orphaned_host_bytes(const struct rc_virtio_gpu *gpu) {
+	uint64_t bytes = 0;
+	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
+		const struct rc_surface *surface = gpu->scanouts[i].resource_id ? NULL : gpu->scanouts[i].picture.surface;
+		bytes += surface && !surface->mappings ? surface->bytes : 0;
+	}
+	return bytes;
+}
+
+static uint32_t used_mappings(const struct rc_virtio_gpu *gpu) {
+	uint32_t mappings = 0;
+	for (uint32_t i = 0; i < RC_MAX_RESOURCES; i++) {
+		const struct rc_surface *surface = gpu->resources.entries[i].surface;
+		mappings += surface ? surface->mappings : 0;
+	}
+	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
+		const struct rc_surface *surface = gpu->scanouts[i].resource_id ? NULL : gpu->scanouts[i].picture.surface;
+		mappings += surface ? surface->mappings : 0;
+	}
+	return mappings;
+}
+
+/* One more run of memory; what follows the run before it becomes one with that. Returns the new count. */
+static uint32_t append_run(
+	struct rc_page_run *runs, uint32_t count, struct rc_region *region, uint64_t offset, uint32_t length) {
+	struct rc_page_run *last = count ? &runs[count - 1] : NULL;
+	if (last && last->region == region && last->offset + last->length == offset) {
+		last->length += length;
+		return count;
+	}
+	runs[count] = (struct rc_page_run){.region = region, .offset = offset, .length = length};
+	return count + 1;
+}
+
+/* The memory entries behind a request's body, resolved to regions: malloc'ed, NULL after an answer. `pages`: each must be whole pages.
+ * `*run_count`: at most `count`. */
+static struct rc_page_run *read_entries(struct call *call, size_t at, uint32_t count, bool pages, uint32_t *run_count) {
 	if (count == 0 || count > RC_MAX_ENTRIES) {
 		fail(call, count ? VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY : VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER, "nr_entries");
 		return NULL;
@@ -96,6 +132,7 @@ static struct rc_page_run *read_entries(struct call *call, size_t at, uint32_t c
 		fail(call, VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY, "nr_entries");
 		return NULL;
 	}
+	*run_count = 0;
 	for (uint32_t i = 0; i < count; i++) {
 		struct virtio_gpu_mem_entry entry;
 		memcpy(&entry, call->request + at + i * sizeof(entry), sizeof(entry));
@@ -105,7 +142,7 @@ static struct rc_page_run *read_entries(struct call *call, size_t at, uint32_t c
 			free(runs);
 			return NULL;
 		}
-		runs[i] = (struct rc_page_run){.region = region, .offset = entry.addr - region->base, .length = entry.length};
+		*run_count = append_run(runs, *run_count, region, entry.addr - region->base, entry.length);
 	}
 	return runs;
 }
@@ -173,7 +210,7 @@ static void resource_create_2d(struct call *call) {
 	if (!resource) {
 		return;
 	}
-	if (bytes <= RC_MAX_HOST_BYTES - table->host_bytes) {
+	if (bytes + table->host_bytes + orphaned_host_bytes(call->gpu) <= RC_MAX_HOST_BYTES) {
 		resource->surface = rc_surface_create(bytes);
 	}
 	if (!resource->surface) {
@@ -201,18 +238,21 @@ static void resource_create_blob(struct call *call) {
 		return;
 	}
 	resource->blob = true;
-	struct rc_page_run *runs = read_entries(call, sizeof(body), body.nr_entries, true);
+	uint32_t count;
+	struct rc_page_run *runs = read_entries(call, sizeof(body), body.nr_entries, true, &count);
 	if (!runs) {
 		rc_resource_remove(&call->gpu->resources, resource);
 		return;
 	}
-	rc_resource_set_backing(resource, runs, body.nr_entries);
-	if (body.size == 0 || body.size > resource->backing_bytes) {
+	rc_resource_set_backing(resource, runs, count);
+	if (body.size == 0 || body.size > resource->backing_bytes || body.size > RC_MAX_BLOB_BYTES) {
 		rc_resource_remove(&call->gpu->resources, resource);
 		fail(call, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER, "size");
 		return;
 	}
-	resource->surface = rc_surface_create_from_runs(resource->backing, resource->backing_count, body.size);
+	if (count + used_mappings(call->gpu) <= RC_MAX_MAPPINGS) {
+		resource->surface = rc_surface_create_from_runs(resource->backing, resource->backing_count, body.size);
+	}
 	if (!resource->surface) {
 		rc_resource_remove(&call->gpu->resources, resource);
 		fail(call, VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY, "nr_entries (mappings)");
@@ -248,9 +288,10 @@ static void resource_attach_backing(struct call *call) {
 		fail(call, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER, "resource_id (it has its memory)");
 		return;
 	}
-	struct rc_page_run *runs = read_entries(call, sizeof(body), body.nr_entries, false);
+	uint32_t count;
+	struct rc_page_run *runs = read_entries(call, sizeof(body), body.nr_entries, false, &count);
 	if (runs) {
-		rc_resource_set_backing(resource, runs, body.nr_entries);
+		rc_resource_set_backing(resource, runs, count);
 	}
 }
 
@@ -449,9 +490,7 @@ static void move_cursor(struct rc_scanout *scanout, const struct virtio_gpu_curs
 	}
 	scanout->cursor.x = pos->x;
 	scanout->cursor.y = pos->y;
-	if (scanout->listener.cursor_moved) {
-		scanout->listener.cursor_moved(scanout->listener.owner, scanout);
-	}
+	rc_scanout_tell(scanout, RC_NEWS_CURSOR_MOVE);
 }
 
 /* Blobs carry no size: a cursor blob is square, as large as its bytes allow, 64×64 being virtio's own. */
@@ -499,9 +538,7 @@ static void cursor_request(struct call *call, bool update) {
 		if (scanout->cursor.serial == serial) {
 			return; /* refused */
 		}
-		if (scanout->listener.cursor_changed) {
-			scanout->listener.cursor_changed(scanout->listener.owner, scanout);
-		}
+		rc_scanout_tell(scanout, RC_NEWS_CURSOR_IMAGE);
 	}
 	move_cursor(scanout, &body.pos);
 }

@@ -271,6 +271,9 @@ void rc_device_destroy(struct rc_device *device) {
 	if (!device) {
 		return;
 	}
+	if (device->lost) {
+		return; /* waiting for it might never end; the process ends instead, and what it may still use stays */
+	}
 	if (device->device && device->vk.DestroyDevice) {
 		device->vk.DestroyDevice(device->device, NULL);
 	}

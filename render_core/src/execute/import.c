@@ -151,7 +151,10 @@ void rc_import_destroy(struct rc_import *import) {
 		return;
 	}
 	struct rc_device *device = import->device;
-	device->vk.DestroyBuffer(device->device, import->buffer, NULL);
-	device->vk.FreeMemory(device->device, import->memory, NULL);
+	/* A lost device may still be at work on it: then it stays, until the process ends. */
+	if (!device->lost) {
+		device->vk.DestroyBuffer(device->device, import->buffer, NULL);
+		device->vk.FreeMemory(device->device, import->memory, NULL);
+	}
 	free(import);
 }

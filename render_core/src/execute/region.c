@@ -7,6 +7,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "util/memfd.h"
+
 void rc_memory_init(struct rc_memory *memory) {
 	*memory = (struct rc_memory){0};
 	rc_list_init(&memory->regions);
@@ -18,8 +20,6 @@ void rc_memory_finish(struct rc_memory *memory) {
 		rc_list_remove(&region->link);
 		rc_region_unref(region);
 	}
-	memory->count = 0;
-	memory->bytes = 0;
 }
 
 struct rc_region *rc_region_ref(struct rc_region *region) {
@@ -31,16 +31,16 @@ void rc_region_unref(struct rc_region *region) {
 	if (--region->refs) {
 		return;
 	}
+	region->memory->count--;
+	region->memory->bytes -= region->size;
 	munmap(region->map, region->size);
 	close(region->fd);
 	free(region);
 }
 
 static const char *check_fd(int fd, uint64_t fd_offset, uint64_t size) {
-	/* Without the seal a guest could shrink the file under us, and reading it would be SIGBUS. */
-	int seals = fcntl(fd, F_GET_SEALS);
-	if (seals < 0 || !(seals & F_SEAL_SHRINK)) {
-		return "fd (a memfd sealed with F_SEAL_SHRINK is needed)";
+	if (!rc_memfd_is_safe(fd)) {
+		return "fd (a memfd of ordinary pages sealed with F_SEAL_SHRINK is needed)";
 	}
 	/* Not fstat(): glibc makes a newfstatat of it, which takes paths too and is not allowed in the sandbox. */
 	off_t end = lseek(fd, 0, SEEK_END);
@@ -84,7 +84,15 @@ const char *rc_memory_add(struct rc_memory *memory, uint64_t base, uint64_t size
 		free(region);
 		return "memory";
 	}
-	*region = (struct rc_region){.refs = 1, .base = base, .size = size, .fd_offset = fd_offset, .fd = fd, .map = map};
+	*region = (struct rc_region){
+		.memory = memory,
+		.refs = 1,
+		.base = base,
+		.size = size,
+		.fd_offset = fd_offset,
+		.fd = fd,
+		.map = map,
+	};
 	rc_list_append(&memory->regions, &region->link);
 	memory->count++;
 	memory->bytes += size;
@@ -95,8 +103,6 @@ bool rc_memory_remove(struct rc_memory *memory, uint64_t base) {
 	for (struct rc_list *l = memory->regions.next; l != &memory->regions; l = l->next) {
 		struct rc_region *region = rc_container_of(l, struct rc_region, link);
 		if (region->base == base) {
-			memory->count--;
-			memory->bytes -= region->size;
 			rc_list_remove(&region->link);
 			rc_region_unref(region);
 			return true;

@@ -13,7 +13,8 @@ enum { RC_MAX_REGIONS = 64, RC_PAGE = 4096 };
 #define RC_MAX_REGION_BYTES (UINT64_C(16) << 30)
 
 struct rc_region {
-	struct rc_list link; /* rc_memory::regions; self-linked when removed but still referenced */
+	struct rc_list link;      /* rc_memory::regions; self-linked when removed but still referenced */
+	struct rc_memory *memory; /* whose quota it counts for; outlives it */
 	uint32_t refs;
 	uint64_t base, size;
 	uint64_t fd_offset;
@@ -24,10 +25,11 @@ struct rc_region {
 /* All regions of one guest. */
 struct rc_memory {
 	struct rc_list regions;
-	uint32_t count;
+	uint32_t count; /* with those that are removed but still referenced: they hold fds and mappings too */
 	uint64_t bytes;
 };
 
+/* finish: after all references to regions are given back. */
 void rc_memory_init(struct rc_memory *memory);
 void rc_memory_finish(struct rc_memory *memory);
 
@@ -35,7 +37,7 @@ void rc_memory_finish(struct rc_memory *memory);
  * failed), and the fd stays the caller's. */
 const char *rc_memory_add(struct rc_memory *memory, uint64_t base, uint64_t size, uint64_t fd_offset, int fd);
 
-/* Forget a region by its base. False: no such region. Resources that use it keep it alive. */
+/* Forget a region by its base. False: no such region. Resources that use it keep it alive, and it counts until they are gone. */
 bool rc_memory_remove(struct rc_memory *memory, uint64_t base);
 
 /* The region that holds all of [addr, addr + size), or NULL. */

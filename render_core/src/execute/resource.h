@@ -12,15 +12,18 @@
 
 enum {
 	RC_MAX_RESOURCES = 256,
-	RC_MAX_ENTRIES = 16384, /* 64 MiB of scattered pages; a packet holds half of that, vhost-user all of it */
+	RC_MAX_ENTRIES = 16384,  /* 64 MiB of scattered pages; a packet holds half of that, vhost-user all of it */
+	RC_MAX_MAPPINGS = 32768, /* of all blobs: half of what the kernel gives a process (vm.max_map_count) */
 };
 #define RC_MAX_HOST_BYTES (UINT64_C(1) << 30)
+#define RC_MAX_BLOB_BYTES                                                                                              \
+	(UINT64_C(4) << 30) /* entries may name the same page again: address space is the guest's to fill */
 
 struct rc_resource {
 	uint32_t id; /* 0: the table entry is free */
 	bool blob;
 	uint32_t format, width, height; /* 2D only; the stride is width * 4 */
-	struct rc_surface *surface;     /* 2D: our memory; blob: the guest's, NULL when it cannot be mapped in one piece */
+	struct rc_surface *surface;     /* 2D: our memory; blob: the guest's */
 	struct rc_page_run *backing;    /* owned, with a reference to each region; NULL: none attached */
 	uint32_t backing_count;
 	uint64_t backing_bytes;

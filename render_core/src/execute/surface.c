@@ -51,7 +51,11 @@ struct rc_surface *rc_surface_create_from_runs(const struct rc_page_run *runs, u
 		}
 		at += run.length;
 	}
-	return wrap(map, bytes);
+	struct rc_surface *surface = wrap(map, bytes);
+	if (surface) {
+		surface->mappings = count;
+	}
+	return surface;
 }
 
 struct rc_surface *rc_surface_ref(struct rc_surface *surface) {

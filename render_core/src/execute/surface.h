@@ -16,6 +16,7 @@ struct rc_surface {
 	uint32_t refs;
 	uint8_t *map;
 	uint64_t bytes;           /* valid bytes; the mapping is rounded up to pages */
+	uint32_t mappings;        /* of guest memory, for the quota; 0: host memory */
 	struct rc_import *import; /* made by the GPU convert path on first use, or NULL */
 	bool import_failed;       /* tried once: do not try for every frame */
 };

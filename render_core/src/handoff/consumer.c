@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "handoff/ring_memory.h"
+#include "util/memfd.h"
 #include "util/rect.h"
 
 struct rc_consumer {
@@ -36,8 +37,7 @@ static bool layout_is_sane(const struct rc_ring_layout *l) {
 
 enum rc_result rc_consumer_create(const struct rc_ring_layout *layout, int memfd, struct rc_consumer **out) {
 	struct stat st;
-	int seals = fcntl(memfd, F_GET_SEALS);
-	if (!layout_is_sane(layout) || seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(memfd, &st) < 0 ||
+	if (!layout_is_sane(layout) || !rc_memfd_is_safe(memfd) || fstat(memfd, &st) < 0 ||
 		(uint64_t)st.st_size != layout->memfd_size) {
 		return RC_ERROR_INVALID;
 	}

@@ -13,6 +13,7 @@ struct rc_frame_ring {
 	int memfd, event_fd;
 	uint8_t *map;
 	struct rc_import *import; /* of all of `map`, or NULL; set by the owner, ended with the ring */
+	bool import_tried;        /* the owner's */
 	struct rc_ring_control *control;
 	uint64_t sequence;                 /* of the last published frame */
 	uint32_t published;                /* its slot, or RC_RING_NONE */

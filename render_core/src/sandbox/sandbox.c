@@ -2,16 +2,19 @@
  * What a render worker may still do once a guest talks to it: compute, share memory that it was given, answer on sockets it has. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -50,10 +53,9 @@ static const int allowed[] = {
 	SYS_lseek,
 	SYS_close,
 	SYS_fstat,
-	SYS_fcntl,
+	SYS_fstatfs,
 	SYS_dup,
 	SYS_dup3,
-	SYS_ioctl,
 	SYS_sendmsg,
 	SYS_recvmsg,
 	SYS_sendto,
@@ -61,7 +63,6 @@ static const int allowed[] = {
 	SYS_accept4,
 	SYS_shutdown,
 	SYS_getsockopt,
-	SYS_setsockopt,
 	SYS_getsockname,
 	/* waiting */
 	SYS_epoll_create1,
@@ -105,12 +106,11 @@ static const int allowed[] = {
 	SYS_getrusage,
 	SYS_exit,
 	SYS_exit_group,
-	/* signals to ourselves: abort(), Python's handlers */
+	/* signals to ourselves (tgkill is below): abort(), Python's handlers */
 	SYS_rt_sigaction,
 	SYS_rt_sigprocmask,
 	SYS_rt_sigreturn,
 	SYS_sigaltstack,
-	SYS_tgkill,
 #if defined(__x86_64__)
 	SYS_poll,
 	SYS_epoll_wait,
@@ -123,7 +123,16 @@ static const int allowed[] = {
 static const int allowed_open[] = {
 	SYS_openat, SYS_newfstatat, SYS_readlinkat, SYS_statx, SYS_faccessat, SYS_mbind, SYS_get_mempolicy};
 
-enum { MAX_PROGRAM = 2 * (sizeof(allowed) + sizeof(allowed_open)) / sizeof(int) + 32 };
+/* Of fcntl: no F_SETOWN, F_SETSIG and the like, by which input on an fd sends signals to any process of the user. */
+static const uint32_t allowed_fcntl[] = {
+	F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_ADD_SEALS, F_GET_SEALS};
+
+/* Of ioctl: all but what types into a terminal that was inherited, and what names a process that gets signals. Drivers need the rest. */
+static const uint32_t refused_ioctl[] = {TIOCSTI, TIOCLINUX, TIOCSETD, FIOSETOWN, SIOCSPGRP};
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+enum { MAX_PROGRAM = 2 * (COUNT(allowed) + COUNT(allowed_open) + COUNT(allowed_fcntl) + COUNT(refused_ioctl)) + 48 };
 
 struct program {
 	struct sock_filter code[MAX_PROGRAM];
@@ -137,6 +146,19 @@ static void emit(struct program *program, struct sock_filter instruction) {
 static void emit_return_if(struct program *program, uint32_t nr, uint32_t action) {
 	emit(program, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 1));
 	emit(program, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, action));
+}
+
+/* For one call: what it gets when the low half of argument `index` is one of `values`, and what when it is not. */
+static void emit_by_argument(struct program *program, uint32_t nr, int index, const uint32_t *values, size_t count,
+	uint32_t listed, uint32_t other) {
+	size_t low_half = offsetof(struct seccomp_data, args) + (size_t)index * sizeof(uint64_t); /* little-endian */
+	uint8_t skip = (uint8_t)(2 + 2 * count);
+	emit(program, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, skip));
+	emit(program, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)low_half));
+	for (size_t i = 0; i < count; i++) {
+		emit_return_if(program, values[i], listed);
+	}
+	emit(program, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, other));
 }
 
 static void build(struct program *program, bool allow_open) {
@@ -154,12 +176,11 @@ static void build(struct program *program, bool allow_open) {
 	}
 	/* clone3 takes its flags from memory, where a filter cannot look: glibc goes back to clone when it is not there. */
 	emit_return_if(program, SYS_clone3, SECCOMP_RET_ERRNO | ENOSYS);
-	/* prctl: naming threads only */
-	emit(program, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 0, 4));
-	emit(program, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])));
-	emit(program, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PR_SET_NAME, 0, 1));
-	emit(program, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
-	emit(program, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, refuse));
+	const uint32_t self = (uint32_t)getpid(), naming = PR_SET_NAME;
+	emit_by_argument(program, SYS_tgkill, 0, &self, 1, SECCOMP_RET_ALLOW, refuse);
+	emit_by_argument(program, SYS_prctl, 0, &naming, 1, SECCOMP_RET_ALLOW, refuse);
+	emit_by_argument(program, SYS_fcntl, 1, allowed_fcntl, COUNT(allowed_fcntl), SECCOMP_RET_ALLOW, refuse);
+	emit_by_argument(program, SYS_ioctl, 1, refused_ioctl, COUNT(refused_ioctl), refuse, SECCOMP_RET_ALLOW);
 	/* clone: threads, not processes */
 	emit(program, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 3));
 	emit(program, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])));

@@ -11,6 +11,9 @@ void rc_scanout_init(struct rc_scanout *scanout, uint32_t id, struct rc_log *log
 	rc_list_init(&scanout->completions);
 }
 
+/* How long memory for a frame ring is waited for. */
+#define RING_RETRY_NS UINT64_C(1000000000)
+
 static void drop_ring(struct rc_scanout *scanout) {
 	rc_frame_ring_destroy(scanout->ring);
 	scanout->ring = NULL;
@@ -36,30 +39,54 @@ static void damage_all(struct rc_scanout *scanout) {
 	}
 }
 
-/* Make the ring fit the picture, if somebody is there to take frames. */
+static bool ring_fits(const struct rc_scanout *scanout) {
+	const struct rc_picture *picture = &scanout->picture;
+	return scanout->ring && picture->surface && scanout->ring->layout.width == picture->width &&
+		   scanout->ring->layout.height == picture->height;
+}
+
+/* Make the ring fit the picture, and say so. */
 static void update_ring(struct rc_scanout *scanout) {
 	const struct rc_picture *picture = &scanout->picture;
-	if (!scanout->connected || !picture->surface) {
-		drop_ring(scanout);
-		return;
-	}
-	if (scanout->ring && scanout->ring->layout.width == picture->width &&
-		scanout->ring->layout.height == picture->height) {
-		return;
+	if (ring_fits(scanout)) {
+		return; /* the guest came back to this size before anybody was told of another */
 	}
 	drop_ring(scanout);
+	if (!picture->surface) {
+		scanout->listener.turned_off(scanout->listener.owner, scanout);
+		return;
+	}
 	scanout->ring = rc_frame_ring_create(scanout->format, picture->width, picture->height);
 	if (!scanout->ring) {
 		rc_log(scanout->log, RC_LOG_ERROR, "scanout %u: no memory for a frame ring of %ux%u", scanout->id,
 			picture->width, picture->height);
+		rc_scanout_tell(scanout, RC_NEWS_PICTURE); /* tried again, later */
+		scanout->news_due_ns += RING_RETRY_NS;
 		return;
 	}
-	scanout->ring->import =
-		rc_converter_import_target(scanout->converter, scanout->ring->map, scanout->ring->layout.memfd_size);
 	scanout->generation++;
 	damage_all(scanout);
-	if (scanout->listener.ring_changed) {
-		scanout->listener.ring_changed(scanout->listener.owner, scanout);
+	scanout->listener.ring_changed(scanout->listener.owner, scanout);
+}
+
+void rc_scanout_tell(struct rc_scanout *scanout, uint32_t news) {
+	if (scanout->connected) {
+		scanout->news |= news;
+	}
+}
+
+static void tell_news(struct rc_scanout *scanout, uint64_t now_ns) {
+	uint32_t news = scanout->news;
+	scanout->news = 0;
+	scanout->news_due_ns = now_ns + RC_NEWS_INTERVAL_NS;
+	if (news & RC_NEWS_PICTURE) {
+		update_ring(scanout);
+	}
+	if (news & RC_NEWS_CURSOR_IMAGE) {
+		scanout->listener.cursor_changed(scanout->listener.owner, scanout);
+	}
+	if (news & RC_NEWS_CURSOR_MOVE) {
+		scanout->listener.cursor_moved(scanout->listener.owner, scanout);
 	}
 }
 
@@ -70,7 +97,9 @@ void rc_scanout_show(struct rc_scanout *scanout, const struct rc_picture *pictur
 	rc_surface_unref(old);
 	scanout->resource_id = resource_id;
 	damage_all(scanout);
-	update_ring(scanout);
+	if (!ring_fits(scanout)) {
+		rc_scanout_tell(scanout, RC_NEWS_PICTURE);
+	}
 }
 
 static void complete_all(struct rc_scanout *scanout) {
@@ -91,10 +120,7 @@ void rc_scanout_hide(struct rc_scanout *scanout) {
 	scanout->resource_id = 0;
 	rc_damage_clear(&scanout->damage);
 	scanout->flush_ns = 0;
-	drop_ring(scanout);
-	if (scanout->listener.turned_off) {
-		scanout->listener.turned_off(scanout->listener.owner, scanout);
-	}
+	rc_scanout_tell(scanout, RC_NEWS_PICTURE);
 }
 
 void rc_scanout_orphan(struct rc_scanout *scanout) {
@@ -115,14 +141,14 @@ void rc_scanout_connect(struct rc_scanout *scanout, const struct rc_scanout_list
 	rc_scanout_disconnect(scanout);
 	scanout->listener = *listener;
 	scanout->connected = true;
-	update_ring(scanout);
-	if (scanout->cursor.serial) {
-		listener->cursor_changed(listener->owner, scanout);
-	}
+	scanout->news_due_ns = 0;
+	rc_scanout_tell(scanout, (scanout->picture.surface ? RC_NEWS_PICTURE : 0) |
+								 (scanout->cursor.serial ? RC_NEWS_CURSOR_IMAGE | RC_NEWS_CURSOR_MOVE : 0));
 }
 
 void rc_scanout_disconnect(struct rc_scanout *scanout) {
 	scanout->connected = scanout->active = false;
+	scanout->news = 0;
 	scanout->listener = (struct rc_scanout_listener){0};
 	drop_ring(scanout);
 }
@@ -147,7 +173,10 @@ bool rc_scanout_set_wanted(struct rc_scanout *scanout, uint32_t width, uint32_t 
 	scanout->wanted = scanout->wanted_unseen = true;
 	scanout->wanted_width = width;
 	scanout->wanted_height = height;
-	scanout->refresh_mhz = refresh;
+	if (scanout->refresh_mhz != refresh) {
+		scanout->refresh_mhz = refresh;
+		scanout->convert_due_ns = scanout->answer_due_ns = 0; /* beats of the old rate may be seconds ahead */
+	}
 	return true;
 }
 
@@ -155,6 +184,12 @@ static void convert(struct rc_scanout *scanout, uint64_t now) {
 	uint64_t begin = scanout->convert_due_ns > now ? scanout->convert_due_ns : now;
 	scanout->convert_due_ns = begin + interval_ns(scanout);
 
+	struct rc_frame_ring *ring = scanout->ring;
+	if (!ring->import && !ring->import_tried) {
+		/* Not before somebody watches: imported memory is pinned, and a guest can have 16 large scanouts. */
+		ring->import_tried = true;
+		ring->import = rc_converter_import_target(scanout->converter, ring->map, ring->layout.memfd_size);
+	}
 	struct rc_planes planes;
 	struct rc_damage stale;
 	rc_frame_ring_damage(scanout->ring, &scanout->damage);
@@ -182,10 +217,13 @@ static uint64_t convert_deadline(const struct rc_scanout *scanout) {
 }
 
 static bool wants_convert(const struct rc_scanout *scanout) {
-	return scanout->ring && scanout->active && scanout->damage.count;
+	return scanout->active && scanout->damage.count && ring_fits(scanout);
 }
 
 void rc_scanout_service(struct rc_scanout *scanout, uint64_t now_ns) {
+	if (scanout->news && now_ns >= scanout->news_due_ns) {
+		tell_news(scanout, now_ns);
+	}
 	bool unread = wants_convert(scanout);
 	if (unread && now_ns >= convert_deadline(scanout)) {
 		convert(scanout, now_ns);
@@ -202,8 +240,11 @@ void rc_scanout_service(struct rc_scanout *scanout, uint64_t now_ns) {
 }
 
 uint64_t rc_scanout_deadline(const struct rc_scanout *scanout) {
+	uint64_t due = UINT64_MAX;
 	if (wants_convert(scanout)) {
-		return convert_deadline(scanout);
+		due = convert_deadline(scanout);
+	} else if (!rc_list_empty(&scanout->completions)) {
+		due = scanout->answer_due_ns;
 	}
-	return rc_list_empty(&scanout->completions) ? UINT64_MAX : scanout->answer_due_ns;
+	return scanout->news && scanout->news_due_ns < due ? scanout->news_due_ns : due;
 }

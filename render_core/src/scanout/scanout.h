@@ -18,7 +18,7 @@ struct rc_completion {
 
 struct rc_scanout;
 
-/* Told what changed, for the consumer. All may be called from any rc_scanout function. */
+/* Told what changed, for the consumer: by rc_scanout_service() alone. */
 struct rc_scanout_listener {
 	void *owner;
 	void (*ring_changed)(void *owner, struct rc_scanout *scanout);
@@ -26,6 +26,15 @@ struct rc_scanout_listener {
 	void (*cursor_changed)(void *owner, struct rc_scanout *scanout);
 	void (*cursor_moved)(void *owner, struct rc_scanout *scanout);
 };
+
+/* What the consumer has not been told yet. Guests may change these as fast as they like; the consumer hears the newest state, at once
+ * after a quiet time and then at most every RC_NEWS_INTERVAL_NS. */
+enum rc_scanout_news {
+	RC_NEWS_PICTURE = 1, /* another size, or nothing is shown */
+	RC_NEWS_CURSOR_IMAGE = 2,
+	RC_NEWS_CURSOR_MOVE = 4,
+};
+#define RC_NEWS_INTERVAL_NS UINT64_C(16666667)
 
 struct rc_scanout {
 	uint32_t id;
@@ -53,8 +62,10 @@ struct rc_scanout {
 
 	/* the consumer */
 	bool connected, active;
-	struct rc_frame_ring *ring;
+	struct rc_frame_ring *ring; /* may be of the size before, until the consumer is told */
 	uint32_t generation;
+	uint32_t news; /* of enum rc_scanout_news; only while connected */
+	uint64_t news_due_ns;
 };
 
 void rc_scanout_init(
@@ -75,6 +86,9 @@ void rc_scanout_flush(struct rc_scanout *scanout, const struct rc_rect *rect, st
 /* A consumer came or went. A new one gets a new ring: what a dead one held is of no concern. */
 void rc_scanout_connect(struct rc_scanout *scanout, const struct rc_scanout_listener *listener);
 void rc_scanout_disconnect(struct rc_scanout *scanout);
+
+/* The guest changed something that the consumer is told; `news` is of enum rc_scanout_news. */
+void rc_scanout_tell(struct rc_scanout *scanout, uint32_t news);
 
 /* Somebody watches, or nobody does: then nothing is converted. */
 void rc_scanout_set_active(struct rc_scanout *scanout, bool active);

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
 #include "transport/display_link.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "util/clock.h"
 
 enum message_type {
 	MESSAGE_HELLO = 1,
@@ -114,6 +118,7 @@ static void handle_remove_region(struct rc_display_link *link, uint32_t sequence
 static void handle_control(struct rc_display_link *link, uint32_t sequence, const uint8_t *body, size_t size) {
 	struct rc_reply reply;
 	rc_virtio_gpu_control(&link->gpu, body, size, &reply);
+	link->event_sent = link->event_sent && reply.hdr.type != VIRTIO_GPU_RESP_OK_DISPLAY_INFO;
 	if (!reply.flush_scanout) {
 		respond(link, sequence, &reply);
 		return;
@@ -181,7 +186,9 @@ static void handle_ready(struct rc_watch *watch) {
 	struct rc_display_link *link = rc_container_of(watch, struct rc_display_link, watch);
 	/* All that is there, so that flushes that were sent together are one frame; not for ever, so that a guest cannot keep the core. */
 	enum rc_packet_status status = RC_PACKET_OK;
-	for (int i = 0; i < RC_MAX_PACKETS_A_TURN && status == RC_PACKET_OK && !link->closed; i++) {
+	uint64_t end = rc_now_ns() + RC_MAX_TURN_NS;
+	for (int i = 0;
+		 i < RC_MAX_PACKETS_A_TURN && status == RC_PACKET_OK && !link->closed && (i == 0 || rc_now_ns() < end); i++) {
 		status = rc_packet_receive(watch->fd, &link->packet);
 		if (status == RC_PACKET_OK) {
 			rc_display_link_handle(link, &link->packet);
@@ -232,7 +239,13 @@ void rc_display_link_destroy(struct rc_display_link *link) {
 
 void rc_display_link_display_changed(struct rc_display_link *link) {
 	const uint32_t body[2] = {VIRTIO_GPU_EVENT_DISPLAY, 0};
-	if (link->greeted) {
+	if (link->greeted && !link->event_sent) {
+		link->event_sent = true;
 		send_message(link, MESSAGE_EVENT, 0, body, sizeof(body));
 	}
+}
+
+bool rc_display_link_is_dead(const struct rc_display_link *link) {
+	struct pollfd poller = {.fd = link->watch.fd, .events = POLLRDHUP};
+	return poll(&poller, 1, 0) == 1 && (poller.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "util/log.h"
 
+#include <poll.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -15,30 +17,41 @@ void rc_log_init(struct rc_log *log, int fd, enum rc_log_level level) {
 
 static void write_line(struct rc_log *log, const char *line, size_t size) {
 	/* A reader that is gone or slow must not stop the worker: a lost line is lost. */
-	ssize_t written = write(log->fd, line, size);
-	(void)written;
+	struct pollfd poller = {.fd = log->fd, .events = POLLOUT};
+	if (poll(&poller, 1, 0) == 1) {
+		ssize_t written = write(log->fd, line, size);
+		(void)written;
+	}
+}
+
+/* False: there were enough lines of this level in this second. */
+static bool admit(struct rc_log *log, enum rc_log_level level) {
+	struct rc_log_window *window = &log->windows[level];
+	uint64_t now = rc_now_ns();
+	if (now - window->begin_ns >= 1000000000u) {
+		if (window->suppressed) {
+			char line[128];
+			int size = snprintf(line, sizeof(line), "render_core: %s: %u more such lines were left out\n",
+				level_names[level], window->suppressed);
+			write_line(log, line, (size_t)size);
+		}
+		*window = (struct rc_log_window){.begin_ns = now};
+	}
+	if (window->count++ < RC_LOG_BURST) {
+		return true;
+	}
+	window->suppressed++;
+	return false;
 }
 
 void rc_log(struct rc_log *log, enum rc_log_level level, const char *format, ...) {
 	if (log->fd < 0 || level > log->level) {
 		return;
 	}
-	char line[1024];
-	if (level == RC_LOG_WARN) {
-		uint64_t now = rc_now_ns();
-		if (now - log->window_ns >= 1000000000u) {
-			if (log->suppressed) {
-				int size = snprintf(line, sizeof(line), "render_core: warn: %u more warnings were left out\n", log->suppressed);
-				write_line(log, line, (size_t)size);
-			}
-			log->window_ns = now;
-			log->in_window = log->suppressed = 0;
-		}
-		if (log->in_window++ >= RC_LOG_BURST) {
-			log->suppressed++;
-			return;
-		}
+	if (!admit(log, level)) {
+		return;
 	}
+	char line[1024];
 	int used = snprintf(line, sizeof(line), "render_core: %s: ", level_names[level]);
 	va_list args;
 	va_start(args, format);

@@ -6,15 +6,20 @@
 
 #include "render_core.h"
 
-/* Where log lines go. One thread. Guests can cause warnings: those are limited to RC_LOG_BURST a second, the rest is counted. */
+enum { RC_LOG_BURST = 20, RC_LOG_LEVELS = 4 };
+
+/* Lines of one level in one second. */
+struct rc_log_window {
+	uint64_t begin_ns;
+	uint32_t count, suppressed;
+};
+
+/* Where log lines go. One thread. Guests can cause lines of every level: each is limited to RC_LOG_BURST a second, the rest is counted. */
 struct rc_log {
 	int fd;
 	enum rc_log_level level;
-	uint64_t window_ns; /* begin of the second being counted */
-	uint32_t in_window, suppressed;
+	struct rc_log_window windows[RC_LOG_LEVELS];
 };
-
-enum { RC_LOG_BURST = 20 };
 
 void rc_log_init(struct rc_log *log, int fd, enum rc_log_level level);
 __attribute__((format(printf, 3, 4))) void rc_log(struct rc_log *log, enum rc_log_level level, const char *format, ...);
