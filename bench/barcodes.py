@@ -27,6 +27,9 @@ _TAKE = """() => {
 }"""
 
 
+_NEWEST = """() => { const { samples } = window.barcodes; return samples.length ? samples.at(-1)[0] : -1; }"""
+
+
 @dataclass(frozen=True, slots=True)
 class GlassSample:
     """A picture with a clock in it that the page had not seen yet.
@@ -61,6 +64,17 @@ async def watch_barcodes(page: Page) -> None:
 
     await page.route(f"**{_MODULE}", serve)
     await page.evaluate(_WATCH, _MODULE)
+
+
+async def newest_value(page: Page) -> int:
+    """Return the number that was read last, -1 when there is none since the last `take_samples()`."""
+    return int(await page.evaluate(_NEWEST))
+
+
+async def wait_value_above(page: Page, value: int) -> int:
+    """Wait for a picture with a greater number; return that."""
+    await page.wait_for_function(f"(value) => ({_NEWEST})() > value", arg=value, timeout=30_000)
+    return await newest_value(page)
 
 
 async def take_samples(page: Page) -> GlassSamples:
