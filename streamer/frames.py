@@ -173,5 +173,7 @@ class FrameSource:
                     return str(error) or type(error).__name__
                 for message in messages:
                     listener.handle_link_message(message)
+                # A worker that always has something to say leaves the others a turn.
+                await asyncio.sleep(0)
         finally:
             loop.remove_reader(fd)

@@ -29,6 +29,7 @@ REFINED_REPEATS = 2
 # Keeps browsers from taking a still stream for a dead one.
 HEARTBEAT_NS = 1_000_000_000
 MAX_ENCODER_FAILURES = 3
+MAX_EMPTY_EVENTS = 1000
 
 BITS_PER_PIXEL = 0.2
 MIN_BITRATE_BPS, MAX_BITRATE_BPS = 2_000_000, 60_000_000
@@ -96,6 +97,7 @@ class Pipeline:
         self._next_repeat_ns: int | None = None
         self._last_pts = -1
         self._failures = 0
+        self._empty_events = 0
         self.statistics = PipelineStatistics()
 
     @property
@@ -124,6 +126,7 @@ class Pipeline:
         if self._ring is not None:
             self._ring.close()
         self._ring = ring
+        self._empty_events = 0
         self._is_readable = False
         self._watch_ring()
         self._wake.set()
@@ -198,7 +201,13 @@ class Pipeline:
             return False
         self._watch_ring()
         if frame is None:
+            # Now and then a frame was taken before its event was seen; an event that never ends is a broken worker's.
+            self._empty_events += 1
+            if self._empty_events > MAX_EMPTY_EVENTS:
+                self.set_ring(None)
+                self._on_ring_failure("the frame ring announces frames that are not there")
             return False
+        self._empty_events = 0
         self._release()
         self._held = frame
         ring = self._ring
@@ -213,7 +222,9 @@ class Pipeline:
 
     async def _encode(self, held: HeldFrame, settings: EncoderSettings, *, is_new: bool, keyframe: bool) -> None:
         flush_ns = held.trace.flush_ns if is_new else 0
-        pts = max(self._last_pts + 1, (flush_ns or self._clock_ns()) * CLOCK_RATE // NS)
+        now_ns = self._clock_ns()
+        # A worker's time may be any number, and one from the future would stop the stream's clock.
+        pts = max(self._last_pts + 1, min(flush_ns or now_ns, now_ns) * CLOCK_RATE // NS)
         if keyframe:
             self._keyframe_wanted = False
         # The slot must not be given back while the encoder reads it, even when this is cancelled.

@@ -20,7 +20,7 @@ from streamer.encode.probe import open_encoder
 from streamer.encode.profiles import EncoderProfile, profile_by_name
 from streamer.frames import FrameRing, FrameSource, LinkMessage, WorkerLink
 from streamer.input.agent_link import AgentLink
-from streamer.input.messages import Input, MotionInput, RelativeInput, clipboard_parts
+from streamer.input.messages import Input, MotionInput, RelativeInput
 from streamer.pipeline import Pipeline
 from streamer.rtc.peer import RtcSettings
 from streamer.rtc.track import StreamFrame
@@ -31,6 +31,10 @@ _log = logging.getLogger(__name__)
 MIN_SCREEN, MAX_SCREEN = 64, 8192
 MAX_VIEWERS = 64
 MAX_CURSOR = 256
+# Each costs a PNG; animated cursors change 10 to 30 times a second.
+CURSOR_INTERVAL_S = 0.03
+# What H.264 can say at its highest level: 8192x4352, in any shape.
+MAX_MACROBLOCKS = 139_264
 SCANOUT = 0
 
 
@@ -83,6 +87,8 @@ class Session:
         # What a viewer that comes later is told as well.
         self._screen: dict[str, Any] | None = None
         self._cursor: dict[str, Any] | None = None
+        self._next_cursor: CursorImage | None = None
+        self._cursor_timer: asyncio.TimerHandle | None = None
         self._status: dict[str, Any] | None = None
 
     async def run(self) -> None:
@@ -95,6 +101,8 @@ class Session:
                 tasks.create_task(self._pipeline.run(), name="pipeline")
         finally:
             self._tasks = None
+            if self._cursor_timer is not None:
+                self._cursor_timer.cancel()
 
     # The gateway's messages
 
@@ -270,6 +278,12 @@ class Session:
         if ring.scanout_id != SCANOUT:
             ring.close()
             return
+        if -(-ring.coded_width // 16) * -(-ring.coded_height // 16) > MAX_MACROBLOCKS:
+            _log.error("a screen of %dx%d is too large for H.264", ring.width, ring.height)
+            ring.close()
+            self._pipeline.set_ring(None)
+            self._set_status("error", f"A screen of {ring.width}×{ring.height} is too large to be shown.")
+            return
         _log.info("screen %dx%d, %s", ring.width, ring.height, ring.format)
         self._is_worker_up = True
         self._screen = {
@@ -287,8 +301,18 @@ class Session:
         self._pipeline.request_keyframe()
 
     def _handle_cursor(self, image: CursorImage) -> None:
-        if image.scanout_id != SCANOUT:
+        if image.scanout_id == SCANOUT:
+            self._next_cursor = image
+            if self._cursor_timer is None:
+                self._send_cursor()
+
+    def _send_cursor(self) -> None:
+        """Send the newest cursor; what comes soon after waits."""
+        self._cursor_timer = None
+        image, self._next_cursor = self._next_cursor, None
+        if image is None:
             return
+        self._cursor_timer = asyncio.get_running_loop().call_later(CURSOR_INTERVAL_S, self._send_cursor)
         png = None
         if image.pixels is not None and 0 < image.width <= MAX_CURSOR and 0 < image.height <= MAX_CURSOR:
             try:
@@ -326,8 +350,7 @@ class Session:
     def _handle_guest_clipboard(self, text: str) -> None:
         for viewer in self._viewers.values():
             if viewer.role == "control":
-                for part in clipboard_parts(text):
-                    viewer.send(part)
+                viewer.send_clipboard(text)
 
 
 def _clamp(pixels: int) -> int:

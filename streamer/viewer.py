@@ -18,9 +18,11 @@ from streamer.input.messages import (
     Ping,
     Presented,
     ResizeRequest,
+    clipboard_parts,
     parse_client_message,
 )
 from streamer.input.viewer_input import ViewerInput
+from streamer.rate_limit import RateLimit
 from streamer.rtc.ice import GatheringError
 from streamer.rtc.peer import Peer, RtcSettings
 from streamer.rtc.signaling import Bye, Offer, SignalError, TrickledCandidate, parse_signal
@@ -36,6 +38,13 @@ CONNECT_TIMEOUT_S = 30.0
 TRACE_INTERVAL_S = 0.1
 MAX_TRACES = 60
 RATE_WINDOW_NS = 1_000_000_000
+# An offer costs a connection; a browser makes one a WebSocket.
+OFFERS_PER_S, OFFERS_AT_ONCE = 0.2, 5
+# A mouse makes 60 to 250 a second.
+MESSAGES_PER_S, MESSAGES_AT_ONCE = 1000, 4000
+# The guest can copy faster than a viewer can be told: the newest text waits while more than this is under way.
+MAX_UNSENT_BEFORE_CLIPBOARD = 65_536
+CLIPBOARD_INTERVAL_S = 0.1
 # A client that sends nonsense is told so this often, and then no more.
 MAX_ERRORS = 10
 
@@ -73,6 +82,11 @@ class Viewer:
         self._sent_sizes: deque[tuple[int, int]] = deque()
         self._errors_sent = 0
         self._is_refused = False
+        self._offers = RateLimit(OFFERS_PER_S, OFFERS_AT_ONCE)
+        self._messages = RateLimit(MESSAGES_PER_S, MESSAGES_AT_ONCE)
+        self._is_flooding = False
+        self._clipboard: str | None = None
+        self._clipboard_timer: asyncio.TimerHandle | None = None
 
     def __str__(self) -> str:
         return f"viewer {self.number} ({self.role})"
@@ -84,14 +98,18 @@ class Viewer:
 
     def signal(self, message: Mapping[str, Any]) -> None:
         """Take a signalling message; they are served in order."""
+        if self._is_flooding:
+            return
         try:
             self._signals.put_nowait(message)
         except asyncio.QueueFull:
+            self._is_flooding = True
             self._host.close_viewer(self, "too many signalling messages")
 
     def leave(self) -> None:
         """The viewer's WebSocket is gone."""
-        while self._signals.full():
+        # Whatever it still wanted costs more than nothing.
+        while not self._signals.empty():
             self._signals.get_nowait()
         self._signals.put_nowait(None)
 
@@ -116,6 +134,8 @@ class Viewer:
     async def _handle_signal(self, message: Mapping[str, Any]) -> None:
         match parse_signal(message):
             case Offer() as offer:
+                if not self._offers.take():
+                    raise SignalError("offer.sdp: there were too many offers")
                 await self._close_peer()
                 self._peer = Peer(self._settings, self)
                 loop = asyncio.get_running_loop()
@@ -131,10 +151,11 @@ class Viewer:
 
     async def _close_peer(self) -> None:
         peer, self._peer = self._peer, None
-        for timer in (self._connect_timer, self._trace_timer):
+        for timer in (self._connect_timer, self._trace_timer, self._clipboard_timer):
             if timer is not None:
                 timer.cancel()
-        self._connect_timer = self._trace_timer = None
+        self._connect_timer = self._trace_timer = self._clipboard_timer = None
+        self._clipboard = None
         self._traces.clear()
         if peer is None:
             return
@@ -167,6 +188,24 @@ class Viewer:
         if self._peer is not None:
             # Not in ASCII: a part of a clipboard must fit in one message.
             self._peer.send_control(json.dumps(message, ensure_ascii=False, separators=(",", ":")))
+
+    def send_clipboard(self, text: str) -> None:
+        """Send the guest's clipboard; while one is on its way, the newest waits."""
+        self._clipboard = text
+        if self._clipboard_timer is None:
+            self._send_clipboard()
+
+    def _send_clipboard(self) -> None:
+        self._clipboard_timer = None
+        if self._peer is None or self._clipboard is None:
+            return
+        if self._peer.unsent_control_bytes > MAX_UNSENT_BEFORE_CLIPBOARD:
+            loop = asyncio.get_running_loop()
+            self._clipboard_timer = loop.call_later(CLIPBOARD_INTERVAL_S, self._send_clipboard)
+            return
+        for part in clipboard_parts(self._clipboard):
+            self.send(part)
+        self._clipboard = None
 
     def send_error(self, text: str) -> None:
         """Tell the client what was wrong with a message of its own."""
@@ -228,6 +267,10 @@ class Viewer:
             self._peer.send_motion(json.dumps(message, separators=(",", ":")))
 
     def handle_message(self, label: str, data: str | bytes) -> None:
+        if not self._messages.take():
+            if self._peer is not None:
+                self._peer.give_up("it sends too many messages")
+            return
         try:
             self._handle_client_message(parse_client_message(label, data))
         except MessageError as error:

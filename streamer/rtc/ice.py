@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 CONSENT_INTERVAL_S = 1
 CONSENT_FAILURES = 5
 
+# Each is an address that checks are sent to.
+MAX_REMOTE_CANDIDATES = 64
 _MAX_HOSTS = 32
 
 
@@ -56,6 +58,26 @@ class StreamConnection(ice.Connection):
 
     hosts: tuple[str, ...] = ("127.0.0.1",)
     ports: range | None = None
+
+    @property
+    def takes_candidates(self) -> bool:
+        """Whether the viewer may name another address of its own."""
+        return len(self._remote_candidates) < MAX_REMOTE_CANDIDATES
+
+    def check_incoming(self, message: stun.Message, addr: tuple[str, int], protocol: ice.StunProtocol) -> None:
+        # A viewer can send from as many ports as it likes, each of which would become a candidate.
+        known = any(each.port == addr[1] and each._network_host == addr[0] for each in self._remote_candidates)
+        if known or len(self._remote_candidates) < 2 * MAX_REMOTE_CANDIDATES:
+            super().check_incoming(message, addr, protocol)
+
+    async def add_remote_candidate(self, remote_candidate: Candidate | None) -> None:
+        """Add a candidate of the viewer's; None, the end of them, is not the end of hope (RFC 8863).
+
+        Browsers name no loopback address and hide others behind mDNS names, so it is often the viewer's own check that
+        tells us where it is. aioice would fail at once when the end comes before it. Who connects sets the time limit.
+        """
+        if remote_candidate is not None:
+            await super().add_remote_candidate(remote_candidate)
 
     async def get_component_candidates(
         self,

@@ -16,6 +16,7 @@ from aiortc.rtcrtpparameters import RTCRtcpFeedback, RTCRtpHeaderExtensionParame
 
 from streamer.rtc.extensions import PLAYOUT_DELAY_URI, TRANSPORT_CC_URI, StreamExtensionsMap
 from streamer.rtc.ice import CONSENT_FAILURES, CONSENT_INTERVAL_S, StreamConnection
+from streamer.rtc.sctp import StreamSctpTransport
 from streamer.rtc.sender import StreamSender
 from streamer.rtc.transport import StreamDtlsTransport, parse_rtpfb
 
@@ -42,6 +43,7 @@ def install() -> None:
         (aiortc.rtcrtpsender, "RTP_HISTORY_SIZE", HISTORY_PACKETS),
         (aiortc.rtcpeerconnection, "RTCRtpSender", StreamSender),
         (aiortc.rtcpeerconnection, "RTCDtlsTransport", StreamDtlsTransport),
+        (aiortc.rtcpeerconnection, "RTCSctpTransport", StreamSctpTransport),
         (aiortc.rtcicetransport, "Connection", StreamConnection),
         (aioice.ice, "CONSENT_INTERVAL", CONSENT_INTERVAL_S),
         (aioice.ice, "CONSENT_FAILURES", CONSENT_FAILURES),

@@ -33,6 +33,7 @@ _P = ParamSpec("_P")
 MAX_CONTROL_BYTES = 8_000_000
 # On the lossy one, what does not fit is not worth sending.
 MAX_MOTION_BYTES = 64_000
+MAX_REFUSED_CHANNELS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class Peer:
         self._is_closed = False
         self._is_lost = False
         self._channels: dict[str, RTCDataChannel] = {}
+        self._refused_channels = 0
         self._connection = RTCPeerConnection(
             # One transport from the start: nothing is gathered that is not used.
             RTCConfiguration(iceServers=list(settings.ice_servers), bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
@@ -102,6 +104,17 @@ class Peer:
                 return sender.transport
         return None
 
+    @property
+    def _ice(self) -> StreamConnection | None:
+        connection = self._transport.transport._connection if self._transport is not None else None
+        return connection if isinstance(connection, StreamConnection) else None
+
+    @property
+    def unsent_control_bytes(self) -> int:
+        """What waits on the reliable channel."""
+        channel = self._channels.get("control")
+        return channel.bufferedAmount if channel is not None else 0
+
     async def answer(self, offer: Offer) -> str:
         """Take the offer, gather candidates, return the answer's SDP with them. Media flows once both have connected.
 
@@ -125,12 +138,9 @@ class Peer:
         return str(connection.localDescription.sdp)
 
     def _bind(self) -> None:
-        transport = self._transport
-        if transport is None:
-            raise RuntimeError("aiortc did not take our DTLS transport")
-        ice = transport.transport._connection
-        if not isinstance(ice, StreamConnection):
-            raise RuntimeError("aiortc did not take our ICE connection")
+        transport, ice = self._transport, self._ice
+        if transport is None or ice is None:
+            raise RuntimeError("aiortc did not take our DTLS transport, or our ICE connection")
         ice.hosts = self._settings.hosts
         ice.ports = self._settings.ports
         self.track.unsent_bytes = lambda: transport.unsent_bytes
@@ -143,6 +153,10 @@ class Peer:
         """
         if self._is_closed or (trickled.candidate is None and not trickled.is_end):
             return
+        ice = self._ice
+        if trickled.candidate is not None and ice is not None and not ice.takes_candidates:
+            _log.debug("passed over a candidate: there are many")
+            return
         try:
             await self._connection.addIceCandidate(trickled.candidate)
         except ValueError as error:
@@ -154,7 +168,7 @@ class Peer:
         if channel is None or channel.readyState != "open":
             return False
         if channel.bufferedAmount > MAX_CONTROL_BYTES:
-            self._lose("it does not read its control channel")
+            self.give_up("it does not read its control channel")
             return False
         return self._send(channel, message)
 
@@ -185,9 +199,10 @@ class Peer:
             case "connected":
                 self._listener.handle_connected()
             case "failed" | "closed":
-                self._lose(f"the connection has {self._connection.connectionState}")
+                self.give_up(f"the connection has {self._connection.connectionState}")
 
-    def _lose(self, reason: str) -> None:
+    def give_up(self, reason: str) -> None:
+        """The viewer is lost: nothing that it sends is taken any more. May be called twice."""
         if not self._is_lost:
             self._is_lost = True
             self._listener.handle_lost(reason)
@@ -197,6 +212,9 @@ class Peer:
         if label not in ("control", "motion") or label in self._channels:
             _log.warning("refused a data channel: %.32a", label)
             channel.close()
+            self._refused_channels += 1
+            if self._refused_channels > MAX_REFUSED_CHANNELS:
+                self.give_up("it opens too many data channels")
             return
         self._channels[label] = channel
         channel.on("message", self._guard(lambda message: self._listener.handle_message(label, message)))
@@ -207,7 +225,7 @@ class Peer:
         """Keep an exception of ours out of aiortc's tasks, where it would end the connection."""
 
         def guarded(*args: _P.args, **options: _P.kwargs) -> None:
-            if self._is_closed:
+            if self._is_lost:
                 return
             try:
                 handler(*args, **options)

@@ -4,17 +4,30 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters, RTCRtpSendParameters
 from aiortc.rtcrtpsender import RTCEncodedFrame, RTCRtpSender
 
+from streamer.rate_limit import RateLimit
 from streamer.rtc.extensions import StreamExtensionsMap
 from streamer.rtc.track import ViewerTrack
 from streamer.rtc.transport import StreamDtlsTransport
 
+# A packet that says what was lost can name 5000 others; this is 40 Mb/s of them.
+MAX_RESENT_PER_S = 4000
+
 
 class StreamSender(RTCRtpSender):
     """Behaves as the stock sender for any other track."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._resent = RateLimit(MAX_RESENT_PER_S, MAX_RESENT_PER_S)
+
+    async def _retransmit(self, sequence_number: int) -> None:
+        if self._resent.take():
+            await super()._retransmit(sequence_number)
 
     async def send(self, parameters: RTCRtpSendParameters) -> None:
         extensions = self._RTCRtpSender__rtp_header_extensions_map  # type: ignore[attr-defined]

@@ -11,9 +11,10 @@ from typing import Any
 from aiortc import RTCIceCandidate
 from aiortc.sdp import SessionDescription, candidate_from_sdp
 
+from streamer.rtc.ice import MAX_REMOTE_CANDIDATES
+
 MAX_SDP_CHARACTERS = 60_000
 MAX_CANDIDATE_CHARACTERS = 1024
-MAX_REMOTE_CANDIDATES = 64
 
 # A browser hides its addresses behind such names. Looking them up takes multicast; the browser's own checks reach us.
 _MDNS_CANDIDATE = re.compile(r"^a=candidate:[^\r\n]*\.local [^\r\n]*\r?\n", re.MULTILINE | re.IGNORECASE)

@@ -6,13 +6,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
 
-from streamer.encode.encoder import EncodedFrame, Encoder, EncoderError, EncoderSettings, Planes
+from streamer.encode.encoder import CLOCK_RATE, EncodedFrame, Encoder, EncoderError, EncoderSettings, Planes
 from streamer.encode.probe import open_encoder
 from streamer.encode.profiles import profile_by_name
 from streamer.pipeline import (
@@ -24,7 +25,7 @@ from streamer.pipeline import (
     default_bitrate,
 )
 from streamer.rtc.track import StreamFrame
-from tests.support.fake_frame_link import FakeRing
+from tests.support.fake_frame_link import FakeRing, FakeTrace
 from tests.support.streaming import wait_until
 
 
@@ -251,3 +252,18 @@ def test_the_default_rate_follows_the_picture() -> None:
     assert default_bitrate(64, 64, 30) == 2_000_000
     assert 8_000_000 < default_bitrate(1280, 720, 60) < 15_000_000
     assert default_bitrate(7680, 4320, 60) == 60_000_000
+
+
+async def test_a_frame_from_the_future_does_not_stop_the_streams_clock() -> None:
+    bench = Bench()
+    ring = FakeRing(64, 64)
+    async with running(bench.pipeline):
+        bench.pipeline.set_ring(ring)
+        bench.pipeline.set_active(True)
+        now_ns = time.monotonic_ns()
+        ring.publish(ring.picture(1))
+        assert ring._newest is not None
+        ring._newest.trace = FakeTrace(2**64 - 1, 0, 0)
+        await wait_until(lambda: bool(bench.frames))
+        assert bench.frames[0].pts <= time.monotonic_ns() * CLOCK_RATE // 10**9
+        assert bench.frames[0].pts >= now_ns * CLOCK_RATE // 10**9

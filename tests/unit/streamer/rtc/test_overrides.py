@@ -29,6 +29,7 @@ from streamer.rtc import overrides
 from streamer.rtc.extensions import PLAYOUT_DELAY_URI, TRANSPORT_CC_URI, StreamExtensionsMap
 from streamer.rtc.ice import StreamConnection, StreamProtocol
 from streamer.rtc.peer import Peer, RtcSettings
+from streamer.rtc.sctp import StreamSctpTransport
 from streamer.rtc.sender import StreamSender
 from streamer.rtc.signaling import Offer
 from streamer.rtc.track import SentFrame, StreamFrame
@@ -54,6 +55,7 @@ def test_installing_twice_changes_nothing() -> None:
         (aiortc.rtp, "HeaderExtensionsMap", StreamExtensionsMap),
         (aiortc.rtcpeerconnection, "RTCRtpSender", StreamSender),
         (aiortc.rtcpeerconnection, "RTCDtlsTransport", StreamDtlsTransport),
+        (aiortc.rtcpeerconnection, "RTCSctpTransport", StreamSctpTransport),
         (aiortc.rtcicetransport, "Connection", StreamConnection),
         (aiortc.rtcrtpsender, "RTP_HISTORY_SIZE", 4096),
         (aioice.ice, "CONSENT_INTERVAL", 1),
