@@ -51,7 +51,8 @@ export function readBarcode(image, left = 0, top = 0) {
 }
 
 /**
- * Reads every picture that the page presents, for as long as the page lives.
+ * Reads the pictures that the page presents, for as long as the page lives. One that has been replaced by the time that the page
+ * hears of it is left out: the video has the next one's pixels then.
  *
  * @param {HTMLVideoElement} video a stream whose guest has the barcode at its left upper corner
  * @param {(sample: {clockNs: bigint | null, rtp: number, presentMs: number, nowMs: number}) => void} take
@@ -61,10 +62,14 @@ export function watchBarcodes(video, take) {
   const canvas = new OffscreenCanvas(WIDTH, HEIGHT);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   const look = (now, metadata) => {
-    context.drawImage(video, 0, 0, WIDTH, HEIGHT, 0, 0, WIDTH, HEIGHT);
+    video.requestVideoFrameCallback(look);
+    const frame = new VideoFrame(video);
+    const isTold = Math.abs(frame.timestamp - metadata.mediaTime * 1e6) < 1000;
+    if (isTold) context.drawImage(frame, 0, 0, WIDTH, HEIGHT, 0, 0, WIDTH, HEIGHT);
+    frame.close();
+    if (!isTold) return;
     const clockNs = readBarcode(context.getImageData(0, 0, WIDTH, HEIGHT));
     take({ clockNs, rtp: metadata.rtpTimestamp, presentMs: presentedAt(now, metadata), nowMs: now });
-    video.requestVideoFrameCallback(look);
   };
   video.requestVideoFrameCallback(look);
 }
