@@ -56,6 +56,36 @@ def test_there_is_no_default_server() -> None:
     assert RTCIceGatherer.getDefaultIceServers() == []
 
 
+async def test_a_viewer_without_candidates_is_found_by_its_checks() -> None:
+    async with asyncio.timeout(20):
+        viewer, ours = aioice.ice.Connection(ice_controlling=True), StreamConnection(ice_controlling=False)
+        await asyncio.gather(viewer.gather_candidates(), ours.gather_candidates())
+        for one, other in ((viewer, ours), (ours, viewer)):
+            one.remote_username, one.remote_password = other.local_username, other.local_password
+        await ours.add_remote_candidate(None)
+        async with asyncio.TaskGroup() as tasks:
+            connecting = tasks.create_task(ours.connect())
+            # It would have given up by now.
+            done, _ = await asyncio.wait([connecting], timeout=0.2)
+            assert not done
+            await viewer.add_remote_candidate(ours.local_candidates[0])
+            await viewer.add_remote_candidate(None)
+            await viewer.connect()
+        await asyncio.gather(viewer.close(), ours.close())
+
+
+async def test_closing_ends_the_wait_for_a_viewer_that_never_comes() -> None:
+    async with asyncio.timeout(20):
+        connection = StreamConnection(ice_controlling=False)
+        await connection.gather_candidates()
+        connection.remote_username, connection.remote_password = "user", "password"
+        await connection.add_remote_candidate(None)
+        connecting = asyncio.gather(connection.connect(), return_exceptions=True)
+        await asyncio.sleep(0)
+        await connection.close()
+        assert [type(error) for error in await connecting] == [ConnectionError]
+
+
 async def test_strangers_datagrams_are_dropped_and_an_empty_one_hurts_nobody() -> None:
     async with asyncio.timeout(20):
         local, remote = StreamConnection(ice_controlling=True), StreamConnection(ice_controlling=False)
