@@ -18,6 +18,7 @@ from streamer.gateway.errors import ChildStartError
 
 _log = logging.getLogger(__name__)
 _STDERR = 2
+_REAP_PATIENCE_S = 1.0
 # In a source tree that is installed editable, we have rebuilt what had changed: all parts come from one build.
 _IS_BUILT = {"HELIOGRAPH_IS_BUILT": "1"}
 
@@ -71,7 +72,10 @@ class ChildProcess:
         Raises:
             ChildStartError: the program is not there, or the machine is out of something.
         """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            raise ChildStartError(f"cannot start the {spec.name}: {error}") from error
         with theirs:
             command = [*_death_signal(spec), *spec.command, "--control-fd", str(theirs.fileno()), *spec.guest]
             _log.debug("starting the %s: %s", spec.name, " ".join(command))
@@ -87,14 +91,19 @@ class ChildProcess:
             except OSError as error:
                 ours.close()
                 raise ChildStartError(f"cannot start the {spec.name} ({spec.command[0]}): {error}") from error
+        pidfd = -1
         try:
             pidfd = os.pidfd_open(process.pid)
             link = await Link.open(ours, spec.accepts)
-        except OSError as error:
+        except BaseException as error:
             ours.close()
             process.kill()
             process.wait()
-            raise ChildStartError(f"cannot watch the {spec.name}: {error}") from error
+            if pidfd >= 0:
+                os.close(pidfd)
+            if isinstance(error, OSError):
+                raise ChildStartError(f"cannot watch the {spec.name}: {error}") from error
+            raise
         return cls(spec.name, process, pidfd, link)
 
     @property
@@ -110,6 +119,8 @@ class ChildProcess:
         """Wait for the end; return the exit code, 128 + n for a signal. Cancelling is safe."""
         await self._exited.wait()
         code = self._process.returncode
+        if code is None:
+            return 128 + signal.SIGKILL  # it could not even be killed
         return code if code >= 0 else 128 - code
 
     def send(self, message: Message) -> None:
@@ -117,7 +128,9 @@ class ChildProcess:
         self.link.send(message)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process and to its whole process group."""
+        """Send a signal to the process and to its whole process group; nothing is sent after close()."""
+        if self._pidfd < 0:
+            return  # its number may be another's by now
         try:
             os.killpg(self._process.pid, number)  # the leader's pid; the group may outlive it
         except (ProcessLookupError, PermissionError):
@@ -143,7 +156,11 @@ class ChildProcess:
         if self._pidfd >= 0:
             if not self._exited.is_set():
                 self._loop.remove_reader(self._pidfd)
-                self._process.wait()
+                try:
+                    self._process.wait(_REAP_PATIENCE_S)
+                except subprocess.TimeoutExpired:
+                    # A driver's call that does not return; the session's end does not wait for it.
+                    _log.error("the %s (process %d) cannot be killed", self.name, self._process.pid)
                 self._exited.set()
             os.close(self._pidfd)
             self._pidfd = -1

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
+_TERM_PATIENCE_S = 1.0
 _KILL_PATIENCE_S = 5.0
 
 _log = logging.getLogger(__name__)
@@ -26,16 +27,23 @@ class Orphanage:
         self._not_ours = _children()
 
     def kill_all(self) -> None:
-        """Kill and reap every other child, their children when those come to us, and so on. Blocks until done."""
-        deadline_s = time.monotonic() + _KILL_PATIENCE_S
+        """End and reap every other child, their children when those come to us, and so on. Blocks until done.
+
+        They get TERM and a moment first: a display server that is killed leaves its socket behind.
+        """
+        begun_s = time.monotonic()
+        asked: set[int] = set()
         while orphans := _children() - self._not_ours:
+            is_patient = time.monotonic() < begun_s + _TERM_PATIENCE_S
             for pid in orphans:
                 try:
-                    os.kill(pid, signal.SIGKILL)
+                    if not is_patient or pid not in asked:
+                        os.kill(pid, signal.SIGTERM if is_patient else signal.SIGKILL)
+                    asked.add(pid)
                     os.waitpid(pid, os.WNOHANG)
-                except (ProcessLookupError, ChildProcessError):
+                except (ProcessLookupError, ChildProcessError, PermissionError):
                     pass
-            if time.monotonic() > deadline_s:
+            if time.monotonic() > begun_s + _TERM_PATIENCE_S + _KILL_PATIENCE_S:
                 _log.error("these processes do not end: %s", ", ".join(map(str, sorted(orphans))))
                 return
             time.sleep(0.005)

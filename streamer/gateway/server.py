@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import socket
@@ -18,6 +19,12 @@ from streamer.gateway.errors import ListenError
 from streamer.gateway.pages import PAGE_POLICY, come_again_page, unauthorized_page
 from streamer.gateway.static_files import StaticFile, load_static_files
 from streamer.gateway.viewers import Viewers
+
+# Anybody who reaches the port can take a connection, without any token.
+MAX_CONNECTIONS = 256
+# Until a request is complete, or the next one comes.
+IDLE_TIMEOUT_S = 20.0
+HANDSHAKE_TIMEOUT_S = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +72,10 @@ class Server:
         app.router.add_get("/api/session", self._with_role(self._get_session))
         app.router.add_post("/api/share", self._with_role(self._post_share))
         app.router.add_get("/api/signal", self._with_role(self._get_signal))
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=1.0, keepalive_timeout=IDLE_TIMEOUT_S
+        )
+        self._listeners: list[asyncio.Server] = []
         self._port = 0
 
     @property
@@ -90,10 +100,27 @@ class Server:
         for host in self._settings.hosts:
             listener = bind(host, port)
             port = self._port = listener.getsockname()[1]
-            await web.SockSite(self._runner, listener, ssl_context=context).start()
+            self._listeners.append(
+                await asyncio.get_running_loop().create_server(
+                    self._make_connection,
+                    sock=listener,
+                    ssl=context,
+                    ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if context is not None else None,
+                )
+            )
+
+    def _make_connection(self) -> asyncio.Protocol:
+        server = self._runner.server
+        if server is None or len(server.connections) >= MAX_CONNECTIONS:
+            # The files that are left are for our own processes.
+            return _Refusal()
+        return server()
 
     async def close(self) -> None:
         """Stop serving. May be called twice."""
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
         await self._runner.cleanup()
 
     async def _add_headers(self, _request: web.Request, response: web.StreamResponse) -> None:
@@ -179,6 +206,14 @@ class Server:
     async def _get_signal(self, request: web.Request, role: Role) -> web.StreamResponse:
         _checked_origin(request)
         return await self._viewers.serve(request, role)
+
+
+class _Refusal(asyncio.Protocol):
+    """Hangs up."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
 
 
 def _checked_origin(request: web.Request) -> str:

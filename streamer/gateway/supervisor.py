@@ -160,6 +160,8 @@ class Supervisor:
                     _log.warning("the %s ended (%s): starting it again", spec.name, describe_code(code))
                     self._restarts[spec.name] += 1
                     await asyncio.sleep(delay_s)
+                    if self._is_stopping or self._ended.done():
+                        return None
                     self._states[spec.name] = PartState.STARTING
                     continue
                 outcome = Outcome(

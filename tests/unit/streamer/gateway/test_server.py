@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import subprocess
@@ -302,6 +303,38 @@ async def test_viewers_are_told_of_a_restart_and_of_the_end(site: _Site) -> None
             closed = await ws.receive()
             assert closed.data == 1001
             assert str(closed.extra).startswith("the guest's program ended")
+
+
+async def test_connections_without_number_are_hung_up_on(site: _Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamer.gateway.server.MAX_CONNECTIONS", 3)
+    address = ("127.0.0.1", site.server.port)
+    async with AsyncExitStack() as stack:
+        writers = []
+        for _ in range(4):
+            reader, writer = await asyncio.open_connection(*address)
+            stack.callback(writer.close)
+            writers.append(writer)
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        for writer in writers:
+            writer.close()
+    server = site.server._runner.server
+    await wait_until(lambda: server is not None and not server.connections)
+    async with ClientSession() as client, client.get(site.origin + "/healthz") as response:
+        assert response.status == 200
+
+
+async def test_a_connection_that_says_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamer.gateway.server.IDLE_TIMEOUT_S", 0.05)
+    site = _Site(Settings(port=0))
+    await site.server.listen()
+    for said in (b"", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "):
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.server.port)
+        writer.write(said)
+        async with asyncio.timeout(20):
+            assert await reader.read() == b""
+        writer.close()
+    await site.server.close()
 
 
 async def test_taken_port_says_what_to_do(site: _Site) -> None:
