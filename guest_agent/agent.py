@@ -185,15 +185,17 @@ class Agent:
         with socket.socket(fileno=self._settings.agent_fd) as listener:
             listener.setblocking(False)
             async with asyncio.TaskGroup() as tasks:
+                serving: asyncio.Task[None] | None = None
                 while True:
                     sock, _ = await loop.sock_accept(listener)
                     link = await Link.open(sock, STREAMER_TO_AGENT)
-                    if self._streamer is not None:
+                    if serving is not None and not serving.done():
                         _log.info("a new streamer replaces the last one")
-                        self._streamer.close()
-                        injector.reset()
+                        # What the old one sent and nobody has taken yet must not come up among the new one's.
+                        serving.cancel()
+                        await asyncio.wait([serving])
                     self._streamer = link
-                    tasks.create_task(self._serve_streamer(link, injector, clipboard))
+                    serving = tasks.create_task(self._serve_streamer(link, injector, clipboard))
 
     async def _serve_streamer(self, link: Link, injector: Injector, clipboard: Clipboard) -> None:
         try:

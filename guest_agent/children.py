@@ -16,6 +16,7 @@ from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
 TERMINATE_SECONDS = 3.0
+KILL_TRIES = 40  # of 50 ms
 
 _log = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ class Children:
         self._changed.set()
 
     async def end_all(self, *, spare: Child | None = None, seconds: float = TERMINATE_SECONDS) -> None:
-        """End all descendants but `spare`: TERM, and KILL for what is left after `seconds`."""
+        """End all descendants but `spare`: TERM, and KILL for what is left after `seconds`. Waits for no one else."""
         spared = spare.pid if spare is not None else 0
         try:
             async with asyncio.timeout(seconds):
@@ -136,10 +137,17 @@ class Children:
         except TimeoutError:
             left = descendants(spared)
             _log.info("%d processes did not end on SIGTERM: killing them", len(left))
-            while left:
-                _signal(left, signal.SIGKILL)
+            killed: set[int] = set()
+            tries = KILL_TRIES
+            while left and tries:
+                _signal(left - killed, signal.SIGKILL)
+                killed |= left
+                tries -= 1
                 await self._wait_for_change()
                 left = descendants(spared)
+            if left:
+                # Another user's, or inside a system call that does not return: we do not stay for them.
+                _log.error("these processes do not end: %s", ", ".join(map(str, sorted(left))))
 
     async def _wait_for_change(self) -> None:
         # Grandchildren whose parents live do not announce their end here.

@@ -17,6 +17,8 @@ from guest_agent.messages import Error, Message, MessageError, MessageSet
 MAX_MESSAGE_BYTES = 4_194_304
 # A peer that lets this much pile up does not read any more.
 MAX_UNSENT_BYTES = 4 * MAX_MESSAGE_BYTES
+# Our own processes send none at all; a render worker may have been taken over by its guest.
+MAX_REFUSED = 100
 
 _LENGTH = struct.Struct("<I")
 _READ_BYTES = 65536
@@ -101,6 +103,7 @@ class Link:
         self._accepts = accepts
         self._framer = MessageFramer()
         self._received: list[dict[str, Any]] = []
+        self._refused = 0
         self._is_closed = False
 
     @classmethod
@@ -128,7 +131,7 @@ class Link:
         A message that is wrong is answered with `error` and skipped. Cancelling is safe.
 
         Raises:
-            LinkError: the framing is broken. The link is closed.
+            LinkError: the framing is broken, or very many messages were wrong. The link is closed.
         """
         while True:
             while self._received:
@@ -154,6 +157,10 @@ class Link:
         try:
             return self._accepts.parse(fields)
         except MessageError as error:
+            self._refused += 1
+            if self._refused > MAX_REFUSED:
+                self.close()
+                raise LinkError(f"over {MAX_REFUSED} messages were wrong, the last one: {error}") from error
             _log.warning("refused a message: %s", error)
             # An answer to an error could be answered with an error, for ever.
             if fields.get("type") != Error.type:

@@ -18,6 +18,8 @@ import xcffib.xtest
 
 _log = logging.getLogger(__name__)
 
+MAX_EVENTS = 256
+
 # xcffib has no types to speak of.
 _xcffib: Any = xcffib
 
@@ -104,9 +106,11 @@ class XConnection:
             self._handle_closed()
 
     def drain(self) -> None:
-        """Handle all events that have arrived."""
+        """Handle the events that have arrived; very many in several turns of the loop."""
         self._is_drain_scheduled = False
-        while not self.closed.done():
+        for _ in range(MAX_EVENTS):
+            if self.closed.done():
+                break
             try:
                 event = self._poll()
                 if event is None:
@@ -118,6 +122,9 @@ class XConnection:
             except XError as error:
                 # Windows of guests come and go while requests about them are under way.
                 _log.debug("X error: %r", error)
+        else:
+            # A guest that never stops must not keep input and the session's end waiting.
+            self._schedule_drain()
         self.flush()
 
     def _poll(self) -> Any:

@@ -109,3 +109,14 @@ async def test_peer_that_never_reads_is_cut_off() -> None:
         for _ in range(2 * link.MAX_UNSENT_BYTES // messages.MAX_CLIPBOARD_BYTES):
             agent.send(message)
         assert agent.is_closed
+
+
+async def test_a_peer_whose_messages_are_all_wrong_is_left() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        async with await Link.open(ours, messages.WORKER_TO_GATEWAY) as receiver:
+            theirs.sendall(frame(b"{}") * (link.MAX_REFUSED + 1))
+            with pytest.raises(LinkError, match="were wrong"):
+                await receiver.receive()
+            assert receiver.is_closed
+        await receiver.wait_closed()
