@@ -14,6 +14,10 @@ from aiortc.sdp import SessionDescription, candidate_from_sdp
 from streamer.rtc.ice import MAX_REMOTE_CANDIDATES
 
 MAX_SDP_CHARACTERS = 60_000
+# Browsers send 100 to 400 lines. aiortc looks at every codec for each line about codecs: seconds, in which nobody is served.
+MAX_SDP_LINES = 1500
+MAX_SDP_CODECS = 128
+MAX_SDP_WILDCARDS = 16
 MAX_CANDIDATE_CHARACTERS = 1024
 
 # A browser hides its addresses behind such names. Looking them up takes multicast; the browser's own checks reach us.
@@ -75,6 +79,11 @@ def _string(message: Mapping[str, Any], field: str, limit: int) -> str:
 
 def _parse_offer(message: Mapping[str, Any]) -> Offer:
     text = _MDNS_CANDIDATE.sub("", _string(message, "sdp", MAX_SDP_CHARACTERS))
+    limits = {"": MAX_SDP_LINES, "a=rtpmap:": MAX_SDP_CODECS, "a=rtcp-fb:*": MAX_SDP_WILDCARDS}
+    lines = text.splitlines()
+    for start, limit in limits.items():
+        if sum(line.startswith(start) for line in lines) > limit:
+            raise SignalError(f"offer.sdp: has over {limit} lines {start}".rstrip())
     try:
         description = SessionDescription.parse(text)
     # aiortc's parser answers bad text with whatever exception it comes upon.

@@ -102,3 +102,11 @@ async def test_a_mangled_offer_raises_nothing_else() -> None:
             parse_signal({"type": "offer", "sdp": "\r\n".join(mangled)})
         except SignalError:
             pass
+
+
+@pytest.mark.parametrize("line", ["a=x", "a=rtpmap:96 H264/90000", "a=rtcp-fb:* nack"])
+@pytest.mark.parametrize("end", ["\r\n", "\r", "\x0b", "\u2028"])
+async def test_offers_that_take_seconds_to_read_are_refused(line: str, end: str) -> None:
+    good = await make_offer()
+    with pytest.raises(SignalError, match="has over"):
+        parse_signal({"type": "offer", "sdp": good + (line + end) * 1501})
