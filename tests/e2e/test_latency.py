@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Glass to glass: a clock that the guest draws, read back in the page, against what the frames' traces say."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from playwright.async_api import Browser
+
+from bench.barcodes import GlassSample, take_samples, watch_barcodes
+from tests.support.browser import client
+from tests.support.session import SessionStarter
+
+_STAGES = ("convert", "handoff", "queue", "encode", "send", "network", "decode", "display")
+_SAMPLES = 150
+# Of the guest, before the first stage: drawing, and telling of it.
+_GUEST_SHARE, _GUEST_MS = 0.25, 8.0
+
+
+def _median(values: list[float]) -> float:
+    return float(np.median(values))
+
+
+@pytest.mark.parametrize("scene", ["small", "scroll"])
+async def test_clock_in_the_picture_agrees_with_the_trace(
+    browser: Browser, start_session: SessionStarter, scene: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = (sys.executable, "-m", "bench.guest_programs.clock", "--scene", scene, "--fps", "60")
+    session = start_session.run(*command, options=("--size", "1280x720", "--no-resize"))
+    async with client(browser, 1280, 720) as viewer:
+        await viewer.open(session.url)
+        await watch_barcodes(viewer.page)
+        await viewer.page.wait_for_function("() => window.barcodes.samples.length > 30")  # warm
+        await take_samples(viewer.page)
+        samples: list[GlassSample] = []
+        frames: dict[int, dict[str, float]] = {}
+        unreadable = 0
+        while len(samples) < _SAMPLES:
+            await viewer.page.wait_for_function("() => window.barcodes.samples.length >= 30")
+            taken = await take_samples(viewer.page)
+            samples += taken.samples
+            unreadable += taken.unreadable
+            for frame in await viewer.page.evaluate("heliograph.frames()"):
+                frames[frame["rtp"]] = frame
+    both = [(sample, frames[sample.rtp]) for sample in samples if sample.rtp in frames]
+    # Traces come a little later than pictures; the last ones may be missing.
+    assert len(both) >= 0.8 * len(samples)
+    assert unreadable <= 0.02 * len(samples)
+    # Pictures come in the order in which they were drawn, none from the future.
+    clocks = [sample.clock_ns for sample in samples]
+    assert clocks == sorted(clocks)
+    assert min(sample.glass_ms for sample in samples) > 0
+
+    measured = [sample.glass_ms for sample, _ in both]
+    medians = {stage: _median([frame[stage] for _, frame in both]) for stage in _STAGES}
+    total = _median([frame["total"] for _, frame in both])
+    with capsys.disabled():
+        p50, p95 = np.percentile(measured, [50, 95])
+        stages = ", ".join(f"{stage} {value:.2f}" for stage, value in medians.items())
+        sys.stdout.write(
+            f"\n720p60 {scene}: glass to glass p50 {p50:.1f} ms, p95 {p95:.1f} ms; p50 of stages: {stages}\n"
+        )
+    tolerance = max(_GUEST_SHARE * _median(measured), _GUEST_MS)
+    assert abs(sum(medians.values()) - _median(measured)) <= tolerance
+    assert abs(total - _median(measured)) <= tolerance
+    # Frame by frame as well: what is left is the guest's own part, which is never less than nothing.
+    rest = [sample.glass_ms - frame["total"] for sample, frame in both]
+    assert -0.5 < _median(rest) <= tolerance
