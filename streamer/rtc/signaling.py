@@ -14,7 +14,7 @@ from aiortc.sdp import SessionDescription, candidate_from_sdp
 from streamer.rtc.ice import MAX_REMOTE_CANDIDATES
 
 MAX_SDP_CHARACTERS = 60_000
-# Browsers send 100 to 400 lines. aiortc looks at every codec for each line about codecs: seconds, in which nobody is served.
+# Browsers send 100 to 400 lines. For each about codecs aiortc looks at all codecs: seconds in which nobody is served.
 MAX_SDP_LINES = 1500
 MAX_SDP_CODECS = 128
 MAX_SDP_WILDCARDS = 16
