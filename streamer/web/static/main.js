@@ -157,17 +157,20 @@ connection.addEventListener("state", ({ detail }) => {
   if (detail.state === "connected" && !isPictured) panel.show("Connected", { text: "Waiting for the first picture…", delayMs: 300 });
   if (detail.state === "waiting") panel.show("Reconnecting…", { text: detail.text, delayMs: 500, button: "Try now" });
   if (detail.state === "ended") panel.show("The session has ended", { text: detail.text, kind: "final" });
+  if (detail.state === "connected") showPicture();
 });
 
-// "playing" comes when frames flow again, also for a track that takes another's place.
-for (const name of ["playing", "resize"]) {
-  element("screen").addEventListener(name, () => {
-    if (connection.state !== "connected" || !element("screen").videoWidth) return;
-    isPictured = true;
-    screen.release();
-    panel.hide();
-  });
+// The first picture and the open channels come in any order.
+function showPicture() {
+  const video = element("screen");
+  if (connection.state !== "connected" || video.readyState < video.HAVE_CURRENT_DATA || !video.videoWidth) return;
+  isPictured = true;
+  screen.release();
+  panel.hide();
 }
+
+// "playing" comes when frames flow again, also for a track that takes another's place.
+for (const name of ["playing", "resize"]) element("screen").addEventListener(name, showPicture);
 element("screen").addEventListener("contextmenu", (event) => event.preventDefault());
 screen.addEventListener("blocked", () => panel.show("Ready", {
   text: "The browser waits for you to start the picture.", kind: "final", button: "Start",
