@@ -44,7 +44,7 @@ build: setup ## compile what changed
 run: build ## a desktop session on this machine; prints its URL (ARGS="--size 1920x1080 ...")
 	@.venv/bin/heliograph desktop $(ARGS)
 
-test: build test-c asan ## all tests
+test: build test-c asan tsan ## all tests
 	@echo '==> Tests'
 	@$(PY) -m pytest $(PYTEST_ARGS)
 
