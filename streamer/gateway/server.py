@@ -179,13 +179,14 @@ class Server:
         return _file(request, file)
 
     async def _get_health(self, request: web.Request) -> web.StreamResponse:
-        parts = dict(self._health.parts())
-        is_good = all(state == "ready" for state in parts.values())
-        body: dict[str, Any] = {"status": "ok" if is_good else "unavailable", "parts": parts}
+        values: dict[str, Any] = {}
         if self._role(request) is not None or self._access.role_of_token(_bearer(request)) is not None:
             # How busy a session is, is its people's own business.
-            body["viewers"] = len(self._viewers)
-            body["values"] = dict(await self._health.metrics())
+            values = {"values": dict(await self._health.metrics()), "viewers": len(self._viewers)}
+        # Last, as the answer may take its time: a restart that is counted already shows in the states too.
+        parts = dict(self._health.parts())
+        is_good = all(state == "ready" for state in parts.values())
+        body = {"status": "ok" if is_good else "unavailable", "parts": parts, **values}
         return web.json_response(body, status=200 if is_good else 503)
 
     async def _get_session(self, _request: web.Request, role: Role) -> web.StreamResponse:
