@@ -45,7 +45,7 @@ class ObservedGuest:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise AssertionError(f"the guest saw only {self.seen[-40:]}") from None
+            raise AssertionError(f"the guest saw only {self.seen[-40:]}\n{self.session.log[-3000:]}") from None
 
     def all(self, kind: str) -> list[dict[str, Any]]:
         return [message for message in self.seen if message["is"] == kind]
