@@ -15,8 +15,10 @@ from tests.support.session import SessionStarter
 
 _STAGES = ("convert", "handoff", "queue", "encode", "send", "network", "decode", "display")
 _SAMPLES = 150
-# Of the guest, before the first stage: drawing, and telling of it.
-_GUEST_SHARE, _GUEST_MS = 0.25, 8.0
+# How well sums of medians and medians of sums may agree.
+_SHARE, _MS = 0.25, 8.0
+# The guest's own part comes before the first stage: drawing, and waiting for the buffer, given back once a frame.
+_GUEST_FRAMES_MS = 2 * 1000 / 60
 
 
 def _median(values: list[float]) -> float:
@@ -54,17 +56,18 @@ async def test_clock_in_the_picture_agrees_with_the_trace(
     assert min(sample.glass_ms for sample in samples) > 0
 
     measured = [sample.glass_ms for sample, _ in both]
+    guest = [sample.glass_ms - frame["total"] for sample, frame in both]
     medians = {stage: _median([frame[stage] for _, frame in both]) for stage in _STAGES}
     total = _median([frame["total"] for _, frame in both])
     with capsys.disabled():
         p50, p95 = np.percentile(measured, [50, 95])
         stages = ", ".join(f"{stage} {value:.2f}" for stage, value in medians.items())
         sys.stdout.write(
-            f"\n720p60 {scene}: glass to glass p50 {p50:.1f} ms, p95 {p95:.1f} ms; p50 of stages: {stages}\n"
+            f"\n720p60 {scene}: glass to glass p50 {p50:.1f} ms, p95 {p95:.1f} ms; p50 of stages: "
+            f"guest {_median(guest):.2f}, {stages}\n"
         )
-    tolerance = max(_GUEST_SHARE * _median(measured), _GUEST_MS)
-    assert abs(sum(medians.values()) - _median(measured)) <= tolerance
-    assert abs(total - _median(measured)) <= tolerance
-    # Frame by frame as well: what is left is the guest's own part, which is never less than nothing.
-    rest = [sample.glass_ms - frame["total"] for sample, frame in both]
-    assert -0.5 < _median(rest) <= tolerance
+    tolerance = max(_SHARE * total, _MS)
+    assert abs(sum(medians.values()) - total) <= tolerance
+    # Frame by frame: what the trace does not know is the guest's own part, which is never less than nothing.
+    assert -0.5 < _median(guest) <= _GUEST_FRAMES_MS
+    assert abs(_median(measured) - _median(guest) - total) <= tolerance
