@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench import processes
 from bench.processes import Rate
 from bench.report import Table, Value
 from bench.summary import Summary
-from bench.visit import PictureSample, Viewer, chromium, clock_command, running_session, viewer
+from bench.visit import PictureSample, Viewer, chromium, clock_command, read_values, running_session, viewer
+from tests.support.session import Session
 
 # The way of a frame, as client traces name its parts; "draw" comes before: from the guest's clock to the flush.
 STAGES = ("convert", "handoff", "queue", "encode", "send", "network", "decode", "display")
@@ -30,7 +33,9 @@ class Flow:
     browser: Rate
     received_bps: float
     sent_bps: float
-    dropped: int
+    encoded_per_s: float
+    decoded_per_s: float
+    load: float
     clock_error_ms: float
 
     @property
@@ -61,11 +66,12 @@ async def measure(scene: str, size: str, fps: int, seconds: float) -> Flow:
             await page.open(session.url)
             await page.watch_barcodes()
             await asyncio.sleep(SETTLE_S)
-            return await watch(page, session.process.pid, seconds)
+            return await watch(page, session, seconds)
 
 
-async def watch(page: Viewer, gateway_pid: int, seconds: float) -> Flow:
+async def watch(page: Viewer, session: Session, seconds: float) -> Flow:
     """Watch a page whose barcodes are being read."""
+    gateway_pid = session.process.pid
     ours = processes.Watch(gateway_pid)
     loop = asyncio.get_running_loop()
     samples: list[PictureSample] = []
@@ -73,12 +79,17 @@ async def watch(page: Viewer, gateway_pid: int, seconds: float) -> Flow:
     await page.take_samples()
     clock_error_ms = await page.clock_error_ms()
     before, browser_before, transport_before = ours.look(), _look_at_browser(gateway_pid), await page.transport()
+    values_before = await read_values(session)
+    cpus_before_s = _machine_cpu_s()
     begin_s = loop.time()
     while (left_s := begin_s + seconds - loop.time()) > 0:
         await asyncio.sleep(min(_COLLECT_S, left_s))
         samples += await page.take_samples()
         frames |= {frame["rtp"]: frame for frame in await page.frames()}
     span_s = loop.time() - begin_s
+    load = (_machine_cpu_s() - cpus_before_s) / span_s / (os.cpu_count() or 1)
+    values = await read_values(session)
+    new = {name: value - values_before.get(name, 0) for name, value in values.items()}
     after, browser_after, transport_after = ours.look(), _look_at_browser(gateway_pid), await page.transport()
     rates_of_browser = processes.rates(browser_before, browser_after).values()
     return Flow(
@@ -89,9 +100,18 @@ async def watch(page: Viewer, gateway_pid: int, seconds: float) -> Flow:
         Rate(sum(rate.cpu for rate in rates_of_browser), sum(rate.wakeups_per_s for rate in rates_of_browser)),
         (transport_after["bytesReceived"] - transport_before["bytesReceived"]) * 8 / span_s,
         (transport_after["bytesSent"] - transport_before["bytesSent"]) * 8 / span_s,
-        transport_after["framesDropped"] - transport_before["framesDropped"],
+        (new["frames_encoded"] - new["frames_repeated"]) / span_s,
+        (transport_after["framesDecoded"] - transport_before["framesDecoded"]) / span_s,
+        load,
         clock_error_ms,
     )
+
+
+def _machine_cpu_s() -> float:
+    """Return how long all processors have been busy, for whomever."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    idle = fields[3] + fields[4]
+    return (sum(fields) - idle) / os.sysconf("SC_CLK_TCK")
 
 
 def _look_at_browser(gateway_pid: int) -> tuple[float, dict[int, processes.Usage]]:

@@ -28,6 +28,8 @@ async def run(size: str = "1280x720", fps: int = 60, seconds: float = 15.0) -> R
                 **glass.columns("ms"),
                 "sum of stages' p50 ms": sum(medians.values()),
                 "distinct/s": seen.distinct_per_s,
+                "encoded/s": seen.encoded_per_s,
+                "machine busy %": seen.load * 100,
                 "our CPU %": ours.cpu * 100,
                 "Mb/s": seen.received_bps / 1e6,
             }

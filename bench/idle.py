@@ -20,7 +20,7 @@ async def run(size: str = "1280x720", fps: int = 60, seconds: float = 30.0) -> R
         async with viewer(browser) as page:
             await page.open(session.url)
             await asyncio.sleep(SETTLE_S)
-            watched = await flow.watch(page, session.process.pid, seconds)
+            watched = await flow.watch(page, session, seconds)
         await asyncio.sleep(2)
         watch = processes.Watch(session.process.pid)
         before = watch.look()

@@ -32,7 +32,9 @@ async def run(size: str = "1280x720", fps: int = 60, seconds: float = 15.0) -> R
                 (
                     {
                         "distinct/s": seen.distinct_per_s,
-                        "dropped by the browser": seen.dropped,
+                        "encoded/s": seen.encoded_per_s,
+                        "decoded/s": seen.decoded_per_s,
+                        "machine busy %": seen.load * 100,
                         "gap p50 ms": gaps.p50,
                         "gap p99 ms": gaps.p99,
                         **glass.columns("ms"),

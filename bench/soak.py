@@ -9,16 +9,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import random
 import sys
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from playwright.async_api import Browser
 
@@ -26,7 +22,7 @@ from bench import processes, report
 from bench.processes import Usage
 from bench.report import Result, Table, Value
 from bench.summary import Summary, Trend
-from bench.visit import Viewer, chromium, clock_command, running_session, viewer
+from bench.visit import Viewer, chromium, clock_command, read_values, running_session, viewer
 from tests.support.session import Session
 
 # A cycle: guests come and go for a while, all leave, and what is left is looked at.
@@ -129,7 +125,7 @@ async def run(seconds: float, scene: str, seed: int) -> tuple[Result, list[str]]
                     raise
                 rests.append(await _rest(page, session, begin_s))
                 _show_progress(rests[-1], now_s - begin_s, visits)
-        values = (await asyncio.to_thread(health, session))["values"]
+        values = await read_values(session)
         failed = session.log.count(_FAILED)
     return _judge(rests, visits, {**values, "failed_connections": failed}, {"scene": scene, "seed": seed})
 
@@ -189,7 +185,7 @@ async def _guest(browser: Browser, url: str) -> AsyncIterator[Viewer]:
 async def _rest(page: Viewer, session: Session, begin_s: float) -> Rest:
     """Wait until the guests have gone, then look."""
     deadline_s = time.monotonic() + LEAVE_TIMEOUT_S
-    while (viewers := (await asyncio.to_thread(health, session))["values"]["viewers"]) > 1:
+    while (viewers := (await read_values(session))["viewers"]) > 1:
         if time.monotonic() > deadline_s:
             break
         await asyncio.sleep(0.5)
@@ -200,15 +196,6 @@ async def _rest(page: Viewer, session: Session, begin_s: float) -> Rest:
     glass = Summary.of(s.present_ms - s.drawn_ms for s in samples if s.drawn_ms is not None)
     usages = {usage.name: usage for usage in found.values() if usage.is_ours}
     return Rest(time_s - begin_s, usages, glass.p50, glass.count, int(viewers) - 1)
-
-
-def health(session: Session) -> dict[str, Any]:
-    """Return what the session says of itself."""
-    token = parse_qs(urlsplit(session.url).query)["token"][0]
-    request = urllib.request.Request(f"{session.origin}/healthz", headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        found: dict[str, Any] = json.load(answer)
-    return found
 
 
 def _show_progress(rest: Rest, elapsed_s: float, visits: int) -> None:

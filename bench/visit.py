@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
+import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from playwright.async_api import Browser, Page
 from playwright.async_api import TimeoutError as PlaywrightTimeoutError
@@ -120,9 +123,31 @@ async def viewer(browser: Browser, window: dict[str, int] | None = None) -> Asyn
         await context.close()
 
 
+async def read_values(session: Session) -> dict[str, float]:
+    """Return what the session says of itself: numbers by name."""
+    token = parse_qs(urlsplit(session.url).query)["token"][0]
+    request = urllib.request.Request(f"{session.origin}/healthz", headers={"Authorization": f"Bearer {token}"})
+
+    def ask() -> dict[str, float]:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            found: dict[str, float] = json.load(answer)["values"]
+            return found
+
+    return await asyncio.to_thread(ask)
+
+
 def clock_command(scene: str, fps: int = 60) -> list[str]:
     """Return the guest program that draws its clock. The repository must be the working folder or installed."""
     return [sys.executable, "-m", "bench.guest_programs.clock", "--scene", scene, "--fps", str(fps)]
 
 
-__all__ = ["NoPictureError", "PictureSample", "Viewer", "chromium", "clock_command", "running_session", "viewer"]
+__all__ = [
+    "NoPictureError",
+    "PictureSample",
+    "Viewer",
+    "chromium",
+    "clock_command",
+    "read_values",
+    "running_session",
+    "viewer",
+]
