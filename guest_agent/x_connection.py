@@ -33,8 +33,9 @@ class XConnectionError(Exception):
 class XConnection:
     """A connection to the X server; loop thread only.
 
-    Requests that wait for a reply must go through `reply()`: the wait may take in events, which the file descriptor
-    then no longer announces.
+    Requests that wait for a reply must go through `reply()`, and what is to be sent now through `flush()`: libxcb may
+    take in events meanwhile (when it waits for a reply, or for room to write), which the file descriptor then no longer
+    announces.
     """
 
     def __init__(self, display: str) -> None:
@@ -100,6 +101,10 @@ class XConnection:
 
     def flush(self) -> None:
         """Send what was requested."""
+        self._schedule_drain()
+        self._send()
+
+    def _send(self) -> None:
         try:
             self.raw.flush()
         except _xcffib.ConnectionException:
@@ -110,11 +115,15 @@ class XConnection:
         self._is_drain_scheduled = False
         for _ in range(MAX_EVENTS):
             if self.closed.done():
-                break
+                return
             try:
                 event = self._poll()
                 if event is None:
-                    break
+                    # Sending may take in events as well: look again when all is sent.
+                    self._send()
+                    event = self._poll()
+                if event is None:
+                    return
                 for handler in self._handlers.get(type(event), ()):
                     handler(event)
             except _xcffib.ConnectionException:
@@ -122,9 +131,7 @@ class XConnection:
             except XError as error:
                 # Windows of guests come and go while requests about them are under way.
                 _log.debug("X error: %r", error)
-        else:
-            # A guest that never stops must not keep input and the session's end waiting.
-            self._schedule_drain()
+        # A guest that never stops must not keep input and the session's end waiting.
         self.flush()
 
     def _poll(self) -> Any:
