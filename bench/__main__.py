@@ -8,10 +8,11 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import convert, encode, glass, idle, report, scroll, start
+from bench import convert, encode, glass, idle, processes, report, scroll, start
 from bench.report import Result
 from streamer.config import vulkan_environment
 
@@ -54,9 +55,11 @@ def main() -> int:
             if code:
                 return code
             continue
+        begin_s, cpu_s = time.monotonic(), processes.machine_cpu_s()
         result = benchmarks[name]()
+        busy = (processes.machine_cpu_s() - cpu_s) / (time.monotonic() - begin_s) / (os.cpu_count() or 1)
         path = args.json or FOLDER / f"{name}.json"
-        report.show(result, report.save(result, path))
+        report.show(result, report.save(result, path, busy))
     if args.document:
         report.document(FOLDER, names, args.document)
     return 0

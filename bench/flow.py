@@ -7,7 +7,6 @@ import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from bench import processes
 from bench.processes import Rate
@@ -80,14 +79,14 @@ async def watch(page: Viewer, session: Session, seconds: float) -> Flow:
     clock_error_ms = await page.clock_error_ms()
     before, browser_before, transport_before = ours.look(), _look_at_browser(gateway_pid), await page.transport()
     values_before = await read_values(session)
-    cpus_before_s = _machine_cpu_s()
+    cpus_before_s = processes.machine_cpu_s()
     begin_s = loop.time()
     while (left_s := begin_s + seconds - loop.time()) > 0:
         await asyncio.sleep(min(_COLLECT_S, left_s))
         samples += await page.take_samples()
         frames |= {frame["rtp"]: frame for frame in await page.frames()}
     span_s = loop.time() - begin_s
-    load = (_machine_cpu_s() - cpus_before_s) / span_s / (os.cpu_count() or 1)
+    load = (processes.machine_cpu_s() - cpus_before_s) / span_s / (os.cpu_count() or 1)
     values = await read_values(session)
     new = {name: value - values_before.get(name, 0) for name, value in values.items()}
     after, browser_after, transport_after = ours.look(), _look_at_browser(gateway_pid), await page.transport()
@@ -105,13 +104,6 @@ async def watch(page: Viewer, session: Session, seconds: float) -> Flow:
         load,
         clock_error_ms,
     )
-
-
-def _machine_cpu_s() -> float:
-    """Return how long all processors have been busy, for whomever."""
-    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-    idle = fields[3] + fields[4]
-    return (sum(fields) - idle) / os.sysconf("SC_CLK_TCK")
 
 
 def _look_at_browser(gateway_pid: int) -> tuple[float, dict[int, processes.Usage]]:

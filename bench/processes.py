@@ -100,6 +100,13 @@ def name_of(command_line: bytes, comm: str) -> str:
     return "X server" if program == "Xorg" else program or comm.strip()
 
 
+def machine_cpu_s() -> float:
+    """Return how long all processors have been busy since the machine started, for whomever."""
+    fields = [int(field) for field in (_PROC / "stat").read_text().splitlines()[0].split()[1:9]]
+    idle = fields[3] + fields[4]
+    return (sum(fields) - idle) / _TICKS
+
+
 def own_pid() -> int:
     """Return this process."""
     return os.getpid()

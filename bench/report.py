@@ -95,7 +95,7 @@ def commit() -> str:
     return name.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
-def as_json(result: Result) -> dict[str, Any]:
+def as_json(result: Result, busy: float) -> dict[str, Any]:
     """Return a result with all that is needed to read it later."""
     return {
         "name": result.name,
@@ -103,7 +103,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "commit": commit(),
         "machine": machine(),
         "versions": versions(),
-        "load_average": round(os.getloadavg()[0], 2),
+        "machine busy %": round(busy * 100),
         "settings": dict(result.settings),
         "figures": dict(result.figures),
         "tables": [{"title": table.title, "rows": [dict(row) for row in table.rows]} for table in result.tables],
@@ -112,8 +112,11 @@ def as_json(result: Result) -> dict[str, Any]:
     }
 
 
-def save(result: Result, path: Path) -> dict[str, float]:
-    """Write JSON to `path`, the pictures beside it; return the figures of the last result of the same machine."""
+def save(result: Result, path: Path, busy: float) -> dict[str, float]:
+    """Write JSON to `path`, the pictures beside it; return the figures of the last result of the same machine.
+
+    `busy`: the share of all processors that was in use meanwhile, by whomever.
+    """
     before: dict[str, float] = {}
     if path.exists():
         try:
@@ -126,7 +129,7 @@ def save(result: Result, path: Path) -> dict[str, float]:
         except (ValueError, KeyError, TypeError):
             before = {}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(as_json(result), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(as_json(result, busy), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for name, picture in result.pictures.items():
         path.with_name(f"{path.stem}-{name}.svg").write_text(picture, encoding="utf-8")
     return before
@@ -200,7 +203,7 @@ def document(folder: Path, names: Sequence[str], path: Path) -> None:
             f"## {name}",
             f"{found['date'][:10]}, commit {found['commit']}; {host['processor']}, {host['cores']} cores, "
             f"{host['memory GB']} GB, {host['system']}, Linux {host['kernel']}; "
-            f"load average at the end {found['load_average']}. "
+            f"all processors {found['machine busy %']} % busy meanwhile, others' work included. "
             + ", ".join(f"{key} {value}" for key, value in found["settings"].items())
             + ".",
             "",

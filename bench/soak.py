@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import random
 import sys
 import time
@@ -212,8 +213,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of when viewers come and go")
     parser.add_argument("--json", type=Path, default=Path("build/bench/soak.json"))
     args = parser.parse_args()
+    begin_s, cpu_s = time.monotonic(), processes.machine_cpu_s()
     result, wrong = asyncio.run(run(args.seconds, args.scene, args.seed))
-    report.show(result, report.save(result, args.json))
+    busy = (processes.machine_cpu_s() - cpu_s) / (time.monotonic() - begin_s) / (os.cpu_count() or 1)
+    report.show(result, report.save(result, args.json, busy))
     return 1 if wrong else 0
 
 

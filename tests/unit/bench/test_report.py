@@ -34,28 +34,30 @@ def test_numbers_have_digits_that_mean_something(value: float | str, text: str) 
 
 def test_saved_result_is_compared_with_the_next(tmp_path: Path) -> None:
     path = tmp_path / "bench" / "idle.json"
-    assert report.save(_RESULT, path) == {}
-    assert report.save(_RESULT, path) == {"kb/s": 6.8}
+    assert report.save(_RESULT, path, 0.5) == {}
+    assert report.save(_RESULT, path, 0.5) == {"kb/s": 6.8}
     assert (path.parent / "idle-shape.svg").read_text() == "<svg/>"
     saved = json.loads(path.read_text())
     assert {"machine", "versions", "commit", "settings", "tables"} <= set(saved)
+    assert saved["machine busy %"] == 50
 
 
 def test_result_of_another_machine_or_a_broken_one_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "idle.json"
-    report.save(_RESULT, path)
+    report.save(_RESULT, path, 0.5)
     saved = json.loads(path.read_text())
     saved["machine"]["processor"] = "another"
     path.write_text(json.dumps(saved))
-    assert report.save(_RESULT, path) == {}
+    assert report.save(_RESULT, path, 0.5) == {}
     path.write_text("not JSON")
-    assert report.save(_RESULT, path) == {}
+    assert report.save(_RESULT, path, 0.5) == {}
 
 
 def test_document_has_what_there_is(tmp_path: Path) -> None:
-    report.save(_RESULT, tmp_path / "idle.json")
+    report.save(_RESULT, tmp_path / "idle.json", 0.5)
     report.document(tmp_path, ["glass", "idle"], tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text()
     assert "## idle" in text
+    assert "50 % busy" in text
     assert "## glass" not in text
     assert "| streamer | 0.90 |  |" in text
