@@ -23,7 +23,7 @@ def _benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
     seconds, size, fps = args.seconds, args.size, args.fps
     return {
         "glass": lambda: asyncio.run(glass.run(size, fps, seconds or 15.0)),
-        "scroll": lambda: asyncio.run(scroll.run(size, fps, seconds or 15.0)),
+        "scroll": lambda: asyncio.run(scroll.run(size, fps, seconds or 10.0)),
         "idle": lambda: asyncio.run(idle.run(size, fps, seconds or 30.0)),
         "start": lambda: asyncio.run(start.run(args.repeats or 5)),
         "encode": lambda: encode.run(args.repeats or 180),
