@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the executor keeps for each kind of Vulkan object. Kinds that need no more than rc_vn_object use it as it is. */
+#ifndef RC_VN_OBJECTS_H
+#define RC_VN_OBJECTS_H
+
+#include "execute/venus/context.h"
+
+struct rc_vn_memory_pool; /* execute/venus/memory_pool.h: device-local blocks of one device */
+
+struct rc_vn_device {
+	struct rc_vn_object base;
+	struct rc_vn_context *context;
+	struct rc_vn_device_functions vk; /* generated: entry points by device */
+	_Atomic bool lost;                /* VK_ERROR_DEVICE_LOST, a hung queue, or a failed asynchronous allocation */
+	bool abandoned;                   /* hung: neither waited for nor destroyed */
+	struct rc_list queues;            /* of rc_vn_queue::link; fixed after creation */
+	struct rc_vn_memory_pool *memory_pool;
+	bool buffer_device_address;       /* enabled: blocks need VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT */
+	struct rc_list watch_link;        /* the watchdog's */
+};
+
+struct rc_vn_queue {
+	struct rc_vn_object base; /* added by vkGetDeviceQueue2 */
+	struct rc_list link;      /* rc_vn_device::queues */
+	struct rc_vn_device *device;
+	VkQueue queue;
+	uint32_t family, index;
+	VkDeviceQueueCreateFlags flags;
+	uint32_t ring_idx; /* VkDeviceQueueTimelineInfoMESA; 0: none */
+	pthread_mutex_t mutex; /* of vkQueue* calls */
+	/* back-pressure and watchdog: see queue.c */
+	VkFence probe;
+	uint64_t probe_since_ns; /* 0: not pending */
+	uint32_t submits_since_probe;
+};
+
+struct rc_vn_memory {
+	struct rc_vn_object base; /* handle: the host's VkDeviceMemory (of the whole block when suballocated) */
+	VkDeviceSize size;        /* as the client asked */
+	VkDeviceSize offset;      /* in `handle`: added at every bind */
+	uint32_t type_index;
+	struct rc_vn_blob *blob;  /* host-visible to the client: its memfd; else NULL */
+	struct rc_vn_memory_block *block; /* suballocated from; NULL: an allocation of its own */
+	bool blob_taken;          /* the client has asked for it */
+};
+
+struct rc_vn_buffer {
+	struct rc_vn_object base;
+	VkDeviceSize size;
+	/* Where the client's CPU sees it: set by vkBindBufferMemory2 when the memory is a blob. `memory_blob` is referenced. */
+	struct rc_vn_blob *memory_blob;
+	VkDeviceSize memory_offset;
+};
+
+struct rc_vn_semaphore {
+	struct rc_vn_object base;
+	bool timeline;
+	/* vkImportSemaphoreResourceMESA: holds an already signalled temporary payload, which the next wait consumes. */
+	_Atomic bool signalled;
+};
+
+/* Of fences: nothing more than the base. */
+
+struct rc_vn_command_buffer {
+	struct rc_vn_object base; /* parent: its pool */
+	struct rc_vn_device *device;
+	bool recording_poisoned; /* something recorded since vkBeginCommandBuffer named a poisoned object: it is left out of submissions */
+	uint64_t bytes;          /* recorded, of usage.command_buffer_bytes */
+	/* Recognised when recorded: the client's fence feedback (fill of 4 bytes with VK_SUCCESS) */
+	struct rc_vn_blob *feedback_blob; /* referenced; NULL: not a feedback command buffer */
+	VkDeviceSize feedback_offset;
+	uint32_t commands;       /* recorded since vkBeginCommandBuffer */
+};
+
+/* Command pools and descriptor pools: parent of their command buffers and sets. */
+struct rc_vn_pool {
+	struct rc_vn_object base;
+};
+
+#define rc_vn_from(type, object) ((struct type *)(object))
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Executes commands in order: one for each ring, one for the commands on the socket. Owned by the ring's (the socket's) thread. */
+#ifndef RC_VN_STREAM_H
+#define RC_VN_STREAM_H
+
+#include "decode/wire.h"
+#include "execute/venus/context.h"
+#include "transport/blob.h"
+
+struct rc_vn_stream {
+	struct rc_vn_context *context;
+	struct rc_vn_ring *ring; /* NULL: the socket's stream */
+	uint32_t reader;         /* of context->objects */
+	struct rc_vn_scratch scratch;
+	struct rc_vn_decoder decoder;
+	/* the reply window: vkSetReplyCommandStreamMESA */
+	struct rc_vn_blob *reply_blob; /* referenced; NULL: none set */
+	size_t reply_offset, reply_size, reply_position;
+	bool nested;        /* inside vkExecuteCommandStreamsMESA */
+	uint32_t command;   /* the number being executed */
+	size_t command_bytes; /* its size on the wire */
+};
+
+bool rc_vn_stream_init(struct rc_vn_stream *stream, struct rc_vn_context *context, struct rc_vn_ring *ring);
+void rc_vn_stream_finish(struct rc_vn_stream *stream);
+
+/* Execute the command at *cursor (private memory, 4-aligned, nobody else writes it) and move *cursor behind it; its reply is complete in shared
+ * memory when this returns. False: the context has failed (the reason is logged). */
+bool rc_vn_stream_step(struct rc_vn_stream *stream, const uint8_t **cursor, const uint8_t *end);
+
+/* ---- for the generated dispatcher and the executors ---- */
+
+/* Logs "vkCreateBuffer (50): VkBufferCreateInfo.size: WHY" and fails the context. */
+__attribute__((format(printf, 3, 4))) void rc_vn_stream_fail(
+	struct rc_vn_stream *stream, const char *field, const char *format, ...);
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Shared memory between a Venus client and us: vtest's blob resources. */
+#ifndef RC_BLOB_H
+#define RC_BLOB_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A sealed memfd (F_SEAL_SHRINK|GROW|SEAL: the client cannot make us fault) and our mapping of it. Reference-counted, any thread: rings, reply windows,
+ * VkDeviceMemory and the table hold references. */
+struct rc_vn_blob {
+	_Atomic uint32_t refs;
+	uint32_t id;   /* in its table; 0: in none */
+	int fd;
+	size_t size;   /* as asked for; fd and mapping are rounded up to `mapped` */
+	size_t mapped;
+	uint8_t *map;  /* shared with the client, which writes at any time */
+};
+
+/* Zeroed memory, lazily populated. `align`: power of two, at least the page size; the mapping's address and size are multiples of it. NULL: out of memory or fds. */
+struct rc_vn_blob *rc_vn_blob_create(size_t size, size_t align);
+struct rc_vn_blob *rc_vn_blob_ref(struct rc_vn_blob *blob);
+void rc_vn_blob_unref(struct rc_vn_blob *blob); /* NULL is allowed */
+
+/* Of one client: small dense ids from 1. */
+struct rc_vn_blob_table {
+	pthread_mutex_t mutex;
+	struct rc_vn_blob **blobs; /* index id - 1; NULL: free */
+	uint32_t capacity, count, limit;
+};
+void rc_vn_blob_table_init(struct rc_vn_blob_table *table, uint32_t limit);
+void rc_vn_blob_table_finish(struct rc_vn_blob_table *table); /* gives back all references */
+/* Takes one reference over; returns the id, or 0 when the table is full (then the reference stays the caller's). One blob is in one table once. */
+uint32_t rc_vn_blob_table_add(struct rc_vn_blob_table *table, struct rc_vn_blob *blob);
+/* A new reference, or NULL. */
+struct rc_vn_blob *rc_vn_blob_table_get(struct rc_vn_blob_table *table, uint32_t id);
+bool rc_vn_blob_table_remove(struct rc_vn_blob_table *table, uint32_t id);
+
+#endif
