@@ -3,8 +3,9 @@
 #
 # Set up everything Heliograph needs on Debian 12, 13 or Ubuntu 24.04, and do no work twice:
 #   1. system packages from setup.packages (root or sudo, only when some are missing);
-#   2. Mesa 25's Vulkan drivers: the distribution's own where they are new enough, otherwise from its backports into
-#      build/mesa, which leaves the machine's graphics and its apt configuration as they are;
+#   2. Mesa 25's Vulkan drivers, and OpenGL of the same version for guests: the distribution's own where they are new
+#      enough, otherwise from its backports into build/mesa, which leaves the machine's graphics and its apt
+#      configuration as they are;
 #   3. a virtual environment in .venv with the Python packages and Heliograph itself (editable: C is rebuilt at import).
 # What apt and pip say goes to build/setup.log. Usage: ./setup.sh [system | mesa | python]... (all three without arguments)
 set -euo pipefail
@@ -15,6 +16,9 @@ log=$build/setup.log
 venv=$root/.venv
 mesa=$build/mesa
 mesa_wanted=25
+# Vulkan for the render core (lavapipe) and for guests (Venus); OpenGL for guests (zink).
+mesa_wants=(mesa-vulkan-drivers libgl1-mesa-dri libglx-mesa0 libegl-mesa0 libgbm1)
+mesa_needs=(libvulkan_lvp.so libvulkan_virtio.so zink_dri.so 'libGLX_mesa.so.0*' 'libEGL_mesa.so.0*' 'libgbm.so.1*')
 # make puts .venv/bin on PATH: what is looked for here is the system's.
 PATH=:$PATH:
 PATH=${PATH//:"$venv/bin":/:}
@@ -123,17 +127,28 @@ system_packages() {
 
 mesa_major() { [[ ${1#*:} =~ ^([0-9]+) ]] && printf '%s' "${BASH_REMATCH[1]}" || printf 0; }
 
-# Whether build/mesa was finished for this folder and still finds all its libraries.
+# Whether build/mesa was finished for this folder, has all parts and still finds all its libraries.
 mesa_is_there() {
-	local driver
+	local name path paths=()
 	[[ -f $mesa/env ]] && grep -q "=$mesa/" "$mesa/env" || return 1
-	driver=$(find "$mesa" -name libvulkan_lvp.so -print -quit)
-	[[ -n $driver ]] || return 1
+	for name in "${mesa_needs[@]}"; do
+		path=$(find "$mesa" -name "$name" -print -quit)
+		[[ -n $path ]] || return 1
+		paths+=("$path")
+	done
 	! (
 		LD_LIBRARY_PATH=$(sed -n 's/^LD_LIBRARY_PATH=//p' "$mesa/env")
 		export LD_LIBRARY_PATH
-		ldd "$driver"
+		ldd "${paths[@]}"
 	) 2>&1 | grep -q 'not found'
+}
+
+# Whether the distribution's own packages are installed and new enough.
+mesa_is_systems() {
+	local name
+	for name in "${mesa_wants[@]}"; do
+		installed "$name" && (($(mesa_major "$(dpkg-query -W -f '${Version}' "$name")") >= mesa_wanted)) || return 1
+	done
 }
 
 # Write an apt configuration of our own below $1: the machine's sources of this release and, from the same mirror,
@@ -182,7 +197,7 @@ mesa_packages() {
 	# Mesa and libdrm alone from backports, if that resolves; it will unless Mesa has come to need newer libraries still.
 	for pin in 'src:mesa src:libdrm' '*'; do
 		printf 'Package: %s\nPin: release n=%s-backports\nPin-Priority: 990\n' "$pin" "$codename" >"$dir/preferences"
-		plan=$(APT_CONFIG=$dir/apt.conf apt-get -s --no-install-recommends install mesa-vulkan-drivers 2>>"$log") && break
+		plan=$(APT_CONFIG=$dir/apt.conf apt-get -s --no-install-recommends install "${mesa_wants[@]}" 2>>"$log") && break
 	done
 	printf '%s\n' "$plan" >>"$log"
 	# Inst libdrm2 (2.4.123-1~bpo12+1 Debian Backports:12/oldstable-backports [amd64])
@@ -207,8 +222,8 @@ private_mesa() {
 		fail "Reading the package lists failed: check the network. The sources tried are in $dir/sources.list."
 	if (($(mesa_major "$(APT_CONFIG=$dir/apt.conf apt-cache policy mesa-vulkan-drivers | sed -n 's/.*Candidate: //p')") >= mesa_wanted)); then
 		say "Mesa: the distribution's own is new enough; installing it"
-		need_root mesa-vulkan-drivers
-		as_root apt-get update && apt_install mesa-vulkan-drivers || fail "Try: apt-get install mesa-vulkan-drivers"
+		need_root "${mesa_wants[@]}"
+		as_root apt-get update && apt_install "${mesa_wants[@]}" || fail "Try: apt-get install ${mesa_wants[*]}"
 		rm -rf "$dir" "$mesa"
 		return
 	fi
@@ -225,8 +240,8 @@ private_mesa() {
 		quietly dpkg -x "$deb" "$new" || fail "Unpacking $deb failed."
 	done
 	# The drivers are named by path: nothing else on the machine finds them.
-	for json in "$new"/usr/share/vulkan/icd.d/*.json; do
-		sed -i -E "s#(\"library_path\": *\")[^\"]*/?(lib[^/\"]+\")#\1$mesa/usr/lib/$(triplet)/\2#" "$json"
+	for json in "$new"/usr/share/vulkan/icd.d/*.json "$new"/usr/share/glvnd/egl_vendor.d/*.json; do
+		sed -i -E "s#(\"library_path\" *: *\")[^\"]*/?(lib[^/\"]+\")#\1$mesa/usr/lib/$(triplet)/\2#" "$json"
 	done
 	library_path=$mesa/usr/lib/$(triplet)
 	[[ ! -d $new/lib/$(triplet) ]] || library_path+=:$mesa/lib/$(triplet)
@@ -234,7 +249,7 @@ private_mesa() {
 	[[ -f $new/$icd ]] || fail "Mesa's package has no software Vulkan driver (lvp_icd)."
 	printf 'VK_ADD_DRIVER_FILES=%s\nLD_LIBRARY_PATH=%s\n' "$mesa/$icd" "$library_path" >"$new/env"
 	rm -rf "$mesa" && mv "$new" "$mesa" && rm -rf "$dir"
-	mesa_is_there || fail "Mesa in $mesa lacks libraries: see ldd $(find "$mesa" -name libvulkan_lvp.so)"
+	mesa_is_there || fail "Mesa in $mesa lacks one of ${mesa_needs[*]}, or libraries of theirs: try ldd on them."
 	say "Mesa: $(printf '%s\n' "${packages[@]}" | sed -n 's/^mesa-vulkan-drivers=//p') is in build/mesa"
 }
 
@@ -242,10 +257,9 @@ triplet() { (shopt -s nullglob; cd "$build/mesa.new/usr/lib" && echo *-linux-gnu
 
 mesa_drivers() {
 	command -v apt-get >/dev/null || return 0
-	local version codename
-	version=$(dpkg-query -W -f '${Version}' mesa-vulkan-drivers 2>/dev/null || true)
-	if installed mesa-vulkan-drivers && (($(mesa_major "$version") >= mesa_wanted)); then
-		say "Mesa: the system's $version"
+	local codename
+	if mesa_is_systems; then
+		say "Mesa: the system's $(dpkg-query -W -f '${Version}' mesa-vulkan-drivers)"
 	elif mesa_is_there; then
 		say "Mesa: build/mesa is there"
 	else
