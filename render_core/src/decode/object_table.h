@@ -20,8 +20,9 @@ struct rc_vn_object {
 	/* Its creation failed on the host, where the client had no reply to learn it from: what names it becomes a no-op
 	 * (docs/protocol/venus.md). handle is 0. */
 	bool poisoned;
-	uint64_t handle;             /* the host's */
-	struct rc_vn_object *device; /* the VkDevice it belongs to; itself for a VkDevice, NULL for instances and physical devices */
+	uint64_t handle; /* the host's */
+	struct rc_vn_object
+		*device; /* the VkDevice it belongs to; itself for a VkDevice, NULL for instances and physical devices */
 	struct rc_vn_object *parent; /* who frees it when it goes: pool, device, instance; NULL for an instance */
 	struct rc_list children;     /* of `parent_link`; under the table's mutex */
 	struct rc_list parent_link;
@@ -43,7 +44,9 @@ struct rc_vn_object_table {
 	_Atomic uint64_t epoch;
 	_Atomic uint64_t readers[RC_VN_MAX_READERS]; /* the epoch a reader entered in; 0: outside */
 	_Atomic uint64_t reader_used[(RC_VN_MAX_READERS + 63) / 64];
-	struct rc_vn_object *limbo;
+	struct rc_vn_object *limbo, **limbo_end; /* oldest first */
+	struct rc_vn_object_slots *limbo_slots;  /* oldest first */
+	uint32_t removals;
 	_Atomic uint32_t counts[RC_VN_OBJECT_TYPES];
 };
 
@@ -62,11 +65,12 @@ void rc_vn_reader_leave(struct rc_vn_object_table *table, uint32_t reader);
 struct rc_vn_object *rc_vn_object_find(const struct rc_vn_object_table *table, uint64_t id);
 
 /* Add an object whose id, type, handle/poisoned, device and parent are set; allocated by malloc/calloc, the table's from then on.
- * False: the id is 0 or in use, or memory ran out; then it stays the caller's. */
+ * False: the id is 0 or in use, the parent was removed meanwhile, or memory ran out; then it stays the caller's. */
 bool rc_vn_object_add(struct rc_vn_object_table *table, struct rc_vn_object *object);
 
-/* Take an object out (with its parent's list). Its memory is freed once no reader can hold it. False: it was not there (any more): of two
- * threads that destroy one object, one gets true. Its children must have been removed or re-parented before. */
+/* Take an object out (with its parent's list). Its memory is freed once no reader can hold it; for a caller outside enter/leave (the only thread
+ * left), it stays readable until the next removal. False: it was not there (any more): of two threads that destroy one object, one gets true; or
+ * it has children (another thread added one), and stays: its children must have been removed or re-parented before. */
 bool rc_vn_object_remove(struct rc_vn_object_table *table, struct rc_vn_object *object);
 
 /* The first child of `parent` of type `type` (VK_OBJECT_TYPE_UNKNOWN: any), or NULL. Safe against others' removals: takes the mutex. */

@@ -12,7 +12,7 @@
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
 void rc_log_init(struct rc_log *log, int fd, enum rc_log_level level) {
-	*log = (struct rc_log){.fd = fd, .level = level};
+	*log = (struct rc_log){.fd = fd, .level = level, .mutex = PTHREAD_MUTEX_INITIALIZER};
 }
 
 static void write_line(struct rc_log *log, const char *line, size_t size) {
@@ -48,9 +48,6 @@ void rc_log(struct rc_log *log, enum rc_log_level level, const char *format, ...
 	if (log->fd < 0 || level > log->level) {
 		return;
 	}
-	if (!admit(log, level)) {
-		return;
-	}
 	char line[1024];
 	int used = snprintf(line, sizeof(line), "render_core: %s: ", level_names[level]);
 	va_list args;
@@ -65,5 +62,9 @@ void rc_log(struct rc_log *log, enum rc_log_level level, const char *format, ...
 		used = sizeof(line) - 2;
 	}
 	line[used++] = '\n';
-	write_line(log, line, (size_t)used);
+	pthread_mutex_lock(&log->mutex);
+	if (admit(log, level)) {
+		write_line(log, line, (size_t)used);
+	}
+	pthread_mutex_unlock(&log->mutex);
 }

@@ -2,6 +2,7 @@
 #ifndef RC_LOG_H
 #define RC_LOG_H
 
+#include <pthread.h>
 #include <stdint.h>
 
 #include "render_core.h"
@@ -14,11 +15,12 @@ struct rc_log_window {
 	uint32_t count, suppressed;
 };
 
-/* Where log lines go. One thread. Guests can cause lines of every level: each is limited to RC_LOG_BURST a second, the rest is counted. */
+/* Where log lines go. rc_log() may be called by any thread. Guests can cause lines of every level: each is limited to RC_LOG_BURST a second, the rest is counted. */
 struct rc_log {
 	int fd;
 	enum rc_log_level level;
-	struct rc_log_window windows[RC_LOG_LEVELS];
+	pthread_mutex_t mutex;
+	struct rc_log_window windows[RC_LOG_LEVELS]; /* under the mutex, as is writing */
 };
 
 void rc_log_init(struct rc_log *log, int fd, enum rc_log_level level);
