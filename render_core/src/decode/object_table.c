@@ -61,6 +61,7 @@ bool rc_vn_object_table_init(struct rc_vn_object_table *table) {
 		return false;
 	}
 	table->limbo_end = &table->limbo;
+	rc_list_init(&table->roots);
 	atomic_store(&table->slots, slots);
 	atomic_store(&table->epoch, 1);
 	if (pthread_mutex_init(&table->mutex, NULL) != 0) {
@@ -173,6 +174,10 @@ static bool make_room(struct rc_vn_object_table *table) {
 	return true;
 }
 
+static struct rc_list *children_of(struct rc_vn_object_table *table, struct rc_vn_object *parent) {
+	return parent ? &parent->children : &table->roots;
+}
+
 static bool add(struct rc_vn_object_table *table, struct rc_vn_object *object) {
 	/* A parent that another thread has removed gets no children: it would not outlive them. */
 	if (object->id == 0 || (object->parent && object->parent->limbo_epoch != 0) || !make_room(table)) {
@@ -189,9 +194,7 @@ static bool add(struct rc_vn_object_table *table, struct rc_vn_object *object) {
 	object->limbo_next = NULL;
 	rc_list_init(&object->children);
 	rc_list_init(&object->parent_link);
-	if (object->parent) {
-		rc_list_append(&object->parent->children, &object->parent_link);
-	}
+	rc_list_append(children_of(table, object->parent), &object->parent_link);
 	slots->used += found_id == 0;
 	slots->live++;
 	atomic_fetch_add(&table->counts[object->type_index], 1);
@@ -243,10 +246,11 @@ struct rc_vn_object *rc_vn_object_first_child(
 	struct rc_vn_object_table *table, struct rc_vn_object *parent, VkObjectType type) {
 	struct rc_vn_object *found = NULL;
 	pthread_mutex_lock(&table->mutex);
+	struct rc_list *children = children_of(table, parent);
 	/* Those passed over go to the end: a caller that asks until there are none looks at each once. */
 	struct rc_list *first_passed = NULL;
-	while (!rc_list_empty(&parent->children) && parent->children.next != first_passed) {
-		struct rc_list *link = parent->children.next;
+	while (!rc_list_empty(children) && children->next != first_passed) {
+		struct rc_list *link = children->next;
 		struct rc_vn_object *child = rc_container_of(link, struct rc_vn_object, parent_link);
 		if (type == VK_OBJECT_TYPE_UNKNOWN || child->type == type) {
 			found = child;
@@ -254,10 +258,20 @@ struct rc_vn_object *rc_vn_object_first_child(
 		}
 		first_passed = first_passed ? first_passed : link;
 		rc_list_remove(link);
-		rc_list_append(&parent->children, link);
+		rc_list_append(children, link);
 	}
 	pthread_mutex_unlock(&table->mutex);
 	return found;
+}
+
+void rc_vn_object_each_child(struct rc_vn_object_table *table, struct rc_vn_object *parent,
+	void (*visit)(struct rc_vn_object *child, void *data), void *data) {
+	pthread_mutex_lock(&table->mutex);
+	struct rc_list *children = children_of(table, parent);
+	for (struct rc_list *link = children->next; link != children; link = link->next) {
+		visit(rc_container_of(link, struct rc_vn_object, parent_link), data);
+	}
+	pthread_mutex_unlock(&table->mutex);
 }
 
 /* Core 1.0's types are 1..25, in this order. */

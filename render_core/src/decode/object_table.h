@@ -46,6 +46,7 @@ struct rc_vn_object_table {
 	_Atomic uint64_t reader_used[(RC_VN_MAX_READERS + 63) / 64];
 	struct rc_vn_object *limbo, **limbo_end; /* oldest first */
 	struct rc_vn_object_slots *limbo_slots;  /* oldest first */
+	struct rc_list roots;                    /* of `parent_link`: objects without a parent */
 	uint32_t removals;
 	_Atomic uint32_t counts[RC_VN_OBJECT_TYPES];
 };
@@ -73,9 +74,13 @@ bool rc_vn_object_add(struct rc_vn_object_table *table, struct rc_vn_object *obj
  * it has children (another thread added one), and stays: its children must have been removed or re-parented before. */
 bool rc_vn_object_remove(struct rc_vn_object_table *table, struct rc_vn_object *object);
 
-/* The first child of `parent` of type `type` (VK_OBJECT_TYPE_UNKNOWN: any), or NULL. Safe against others' removals: takes the mutex. */
+/* The first child of `parent` (NULL: of those without one) of type `type` (VK_OBJECT_TYPE_UNKNOWN: any), or NULL. Safe against others' removals: takes the mutex. */
 struct rc_vn_object *rc_vn_object_first_child(
 	struct rc_vn_object_table *table, struct rc_vn_object *parent, VkObjectType type);
+
+/* Call `visit` for each child, under the mutex: it must not add or remove. */
+void rc_vn_object_each_child(struct rc_vn_object_table *table, struct rc_vn_object *parent,
+	void (*visit)(struct rc_vn_object *child, void *data), void *data);
 
 /* 0..RC_VN_OBJECT_TYPES-1; 0 for types that Venus has no objects of. */
 uint32_t rc_vn_object_type_index(VkObjectType type);

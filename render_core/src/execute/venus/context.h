@@ -7,7 +7,7 @@
 #include "execute/venus/guest.h"
 #include "transport/blob.h"
 
-struct rc_vn_ring;  /* transport/ring.h */
+struct rc_vn_ring; /* transport/ring.h */
 
 struct rc_vn_context {
 	struct rc_vn_guest *guest;
@@ -22,11 +22,12 @@ struct rc_vn_context {
 	_Atomic bool closing; /* the client is gone: waits end early */
 	/* A device of this context hung and was abandoned with what it holds: the worker must be replaced when it is idle. */
 	_Atomic bool abandoned;
-	int wake_fd; /* eventfd that interrupts the socket thread's waits; written by fail and close */
+	int wake_fd;               /* eventfd that interrupts the socket thread's waits; written by fail and close */
 	struct rc_vn_guard *guard; /* transport/guard.h: tells the supervisor about rings; NULL: nobody wants to know */
 };
 
-enum rc_result rc_vn_context_create(struct rc_vn_guest *guest, uint32_t number, struct rc_vn_guard *guard, struct rc_vn_context **out);
+enum rc_result rc_vn_context_create(
+	struct rc_vn_guest *guest, uint32_t number, struct rc_vn_guard *guard, struct rc_vn_context **out);
 /* After its rings' threads and its socket's thread have ended: waits for its devices (within limits), destroys all objects, children first. */
 void rc_vn_context_destroy(struct rc_vn_context *context);
 

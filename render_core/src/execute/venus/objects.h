@@ -12,23 +12,25 @@ struct rc_vn_device {
 	struct rc_vn_context *context;
 	struct rc_vn_device_functions vk; /* generated: entry points by device */
 	_Atomic bool lost;                /* VK_ERROR_DEVICE_LOST, a hung queue, or a failed asynchronous allocation */
-	bool abandoned;                   /* hung: neither waited for nor destroyed */
+	_Atomic bool abandoned;           /* hung: neither waited for nor destroyed */
 	struct rc_list queues;            /* of rc_vn_queue::link; fixed after creation */
+	pthread_mutex_t feedback_mutex;
+	struct rc_list feedback; /* of rc_vn_command_buffer::feedback_link; under feedback_mutex */
 	struct rc_vn_memory_pool *memory_pool;
-	bool buffer_device_address;       /* enabled: blocks need VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT */
-	struct rc_list watch_link;        /* the watchdog's */
+	bool buffer_device_address; /* enabled: blocks need VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT */
+	struct rc_list watch_link;  /* rc_vn_watchdog::devices */
 };
 
 struct rc_vn_queue {
-	struct rc_vn_object base; /* added by vkGetDeviceQueue2 */
+	struct rc_vn_object base; /* in the table from vkGetDeviceQueue2 on; id 0 before */
 	struct rc_list link;      /* rc_vn_device::queues */
 	struct rc_vn_device *device;
 	VkQueue queue;
 	uint32_t family, index;
 	VkDeviceQueueCreateFlags flags;
-	uint32_t ring_idx; /* VkDeviceQueueTimelineInfoMESA; 0: none */
+	uint32_t ring_idx;     /* VkDeviceQueueTimelineInfoMESA; 0: none */
 	pthread_mutex_t mutex; /* of vkQueue* calls */
-	/* back-pressure and watchdog: see queue.c */
+	/* A fence behind the work so far, for back-pressure and for the watchdog. Under `mutex`. */
 	VkFence probe;
 	uint64_t probe_since_ns; /* 0: not pending */
 	uint32_t submits_since_probe;
@@ -39,9 +41,9 @@ struct rc_vn_memory {
 	VkDeviceSize size;        /* as the client asked */
 	VkDeviceSize offset;      /* in `handle`: added at every bind */
 	uint32_t type_index;
-	struct rc_vn_blob *blob;  /* host-visible to the client: its memfd; else NULL */
+	struct rc_vn_blob *blob;          /* host-visible to the client: its memfd; else NULL */
 	struct rc_vn_memory_block *block; /* suballocated from; NULL: an allocation of its own */
-	bool blob_taken;          /* the client has asked for it */
+	bool blob_taken;                  /* the client has asked for it */
 };
 
 struct rc_vn_buffer {
@@ -61,15 +63,25 @@ struct rc_vn_semaphore {
 
 /* Of fences: nothing more than the base. */
 
+/* What a client's driver appends to learn of progress without asking (docs/protocol/venus.md, feedback). */
+enum rc_vn_feedback {
+	RC_VN_FEEDBACK_NONE,
+	RC_VN_FEEDBACK_FENCE,    /* vkCmdFillBuffer of 4 bytes: a VkResult */
+	RC_VN_FEEDBACK_TIMELINE, /* vkCmdCopyBuffer of 8 bytes: a counter's value */
+};
+
 struct rc_vn_command_buffer {
 	struct rc_vn_object base; /* parent: its pool */
 	struct rc_vn_device *device;
-	bool recording_poisoned; /* something recorded since vkBeginCommandBuffer named a poisoned object: it is left out of submissions */
-	uint64_t bytes;          /* recorded, of usage.command_buffer_bytes */
-	/* Recognised when recorded: the client's fence feedback (fill of 4 bytes with VK_SUCCESS) */
-	struct rc_vn_blob *feedback_blob; /* referenced; NULL: not a feedback command buffer */
-	VkDeviceSize feedback_offset;
-	uint32_t commands;       /* recorded since vkBeginCommandBuffer */
+	bool begun;        /* the host's has been begun, and not ended */
+	bool unusable;     /* something recorded since vkBeginCommandBuffer could not be: it is left out of submissions */
+	uint64_t bytes;    /* recorded, of usage.command_buffer_bytes */
+	uint32_t commands; /* recorded since vkBeginCommandBuffer */
+	enum rc_vn_feedback feedback;
+	struct rc_list feedback_link;                            /* rc_vn_device::feedback, when there is feedback */
+	struct rc_vn_blob *feedback_blob, *feedback_source_blob; /* referenced; the source is a timeline's only */
+	uint64_t feedback_offset, feedback_source_offset;
+	uint32_t feedback_value; /* FENCE: what is filled in */
 };
 
 /* Command pools and descriptor pools: parent of their command buffers and sets. */

@@ -16,9 +16,10 @@ struct rc_vn_stream {
 	/* the reply window: vkSetReplyCommandStreamMESA */
 	struct rc_vn_blob *reply_blob; /* referenced; NULL: none set */
 	size_t reply_offset, reply_size, reply_position;
-	bool nested;        /* inside vkExecuteCommandStreamsMESA */
-	uint32_t command;   /* the number being executed */
-	size_t command_bytes; /* its size on the wire */
+	bool nested;                  /* inside vkExecuteCommandStreamsMESA */
+	uint32_t command;             /* the number being executed */
+	const uint8_t *command_begin; /* its first byte; decoder.cursor is behind its last when it is executed */
+	bool replying;                /* it asks for a reply */
 };
 
 bool rc_vn_stream_init(struct rc_vn_stream *stream, struct rc_vn_context *context, struct rc_vn_ring *ring);

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The end of a device, and of a client: what is left is waited for within limits and destroyed, children first. */
+#ifndef RC_VN_TEARDOWN_H
+#define RC_VN_TEARDOWN_H
+
+#include "execute/venus/objects.h"
+
+/* vkDestroyDevice, whatever the client left: everything of the device goes but its own object and its driver handle. A device that
+ * does not come to rest is abandoned (device->abandoned): its objects are forgotten, the driver keeps what it may still use. */
+void rc_vn_device_teardown(struct rc_vn_device *device);
+
+/* All devices, then all other objects of the context. */
+void rc_vn_context_teardown(struct rc_vn_context *context);
+
+#endif
