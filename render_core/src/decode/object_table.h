@@ -44,9 +44,9 @@ struct rc_vn_object_table {
 	_Atomic uint64_t epoch;
 	_Atomic uint64_t readers[RC_VN_MAX_READERS]; /* the epoch a reader entered in; 0: outside */
 	_Atomic uint64_t reader_used[(RC_VN_MAX_READERS + 63) / 64];
+	struct rc_list roots;                    /* of parent_link: objects without a parent; under the mutex */
 	struct rc_vn_object *limbo, **limbo_end; /* oldest first */
 	struct rc_vn_object_slots *limbo_slots;  /* oldest first */
-	struct rc_list roots;                    /* of `parent_link`: objects without a parent */
 	uint32_t removals;
 	_Atomic uint32_t counts[RC_VN_OBJECT_TYPES];
 };
