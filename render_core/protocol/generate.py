@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the Venus decoder, encoder and dispatcher from Vulkan's registry: generate.py --registry vk.xml --output FOLDER."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from emit_header import emit_header, emit_mesa_header
+from registry import RegistryError, read_registry
+from venus import Venus, check_version, read_rules
+
+HERE = Path(__file__).parent
+
+
+def load(registry: Path, *, folder: Path = HERE) -> Venus:
+    """The protocol over `registry` and the tables of `folder`."""
+    read = read_registry([registry, folder / "mesa.xml"])
+    check_version(read)
+    rules = read_rules(folder / "executor.toml")
+    return Venus(read, folder / "commands.csv", folder / "extensions.csv", rules)
+
+
+def outputs(venus: Venus) -> dict[str, str]:
+    """The generated files: name to text."""
+    return {"venus_gen.h": emit_header(venus), "venus_mesa_gen.h": emit_mesa_header(venus)}
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--registry", type=Path, required=True, help="the distribution's vk.xml")
+    parser.add_argument("--output", type=Path, required=True, help="the folder for the generated files")
+    options = parser.parse_args()
+    try:
+        files = outputs(load(options.registry))
+    except RegistryError as error:
+        sys.stderr.write(f"generate.py: {error}\n")
+        return 1
+    for name, text in files.items():
+        (options.output / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
