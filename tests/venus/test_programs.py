@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our own guest programs give on Venus what they give on the driver itself, to the last byte."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tests.support.guest_programs.venus.compute import Compute
+from tests.support.venus import Run
+
+pytestmark = pytest.mark.gpu
+
+PROGRAMS = {"compute": Compute}
+
+
+@pytest.mark.parametrize(
+    ("program", "case"), [(program, case) for program, suite in PROGRAMS.items() for case in suite.names()]
+)
+def test_results_are_those_of_the_driver(both: Callable[[str], tuple[Run, Run]], program: str, case: str) -> None:
+    native, venus = both(program)
+    expected, found = native.case(case), venus.case(case)
+    assert found["values"] == expected["values"]
+    keys = expected["raw"]
+    assert isinstance(keys, list) and found["raw"] == keys
+    for key in keys:
+        right, given = (np.frombuffer(run.raw(case, key), np.uint8) for run in (native, venus))
+        assert len(given) == len(right)
+        different = np.flatnonzero(given != right)
+        assert different.size == 0, f"{key}: {different.size} bytes differ, the first at {different[0]}"
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_programs_end_well(both: Callable[[str], tuple[Run, Run]], program: str) -> None:
+    for run in both(program):
+        assert run.code == 0, run.output[-4000:]
