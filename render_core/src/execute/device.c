@@ -23,10 +23,20 @@ static bool load_library(struct rc_device *device) {
 static bool create_instance(struct rc_device *device) {
 	struct rc_vulkan *vk = &device->vk;
 	PFN_vkCreateInstance create = (PFN_vkCreateInstance)vk->GetInstanceProcAddr(NULL, "vkCreateInstance");
+	PFN_vkEnumerateInstanceVersion version =
+		(PFN_vkEnumerateInstanceVersion)vk->GetInstanceProcAddr(NULL, "vkEnumerateInstanceVersion");
+	device->api_version = VK_API_VERSION_1_0;
+	if (version) {
+		version(&device->api_version);
+	}
+	/* Venus clients share this instance: it is of the highest version that the loader and the headers know. */
+	if (device->api_version > VK_HEADER_VERSION_COMPLETE) {
+		device->api_version = VK_HEADER_VERSION_COMPLETE;
+	}
 	const VkApplicationInfo app = {
 		.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
 		.pApplicationName = "heliograph",
-		.apiVersion = VK_API_VERSION_1_1,
+		.apiVersion = device->api_version,
 	};
 	const VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &app};
 	VkResult result = create ? create(&info, NULL, &device->instance) : VK_ERROR_INITIALIZATION_FAILED;

@@ -13,6 +13,7 @@ struct rc_device {
 	struct rc_log *log;
 	struct rc_vulkan vk;
 	VkInstance instance;
+	uint32_t api_version; /* of the instance: the loader's, at most what the headers know */
 	VkPhysicalDevice physical;
 	VkDevice device;
 	VkQueue queue;

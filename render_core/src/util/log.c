@@ -61,6 +61,10 @@ void rc_log(struct rc_log *log, enum rc_log_level level, const char *format, ...
 	if ((size_t)used > sizeof(line) - 2) {
 		used = sizeof(line) - 2;
 	}
+	/* Guests' names get into lines: they must not make lines of their own. */
+	for (int i = 0; i < used; i++) {
+		line[i] = (unsigned char)line[i] < ' ' || line[i] == 0x7f ? '?' : line[i];
+	}
 	line[used++] = '\n';
 	pthread_mutex_lock(&log->mutex);
 	if (admit(log, level)) {

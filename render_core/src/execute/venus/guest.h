@@ -9,25 +9,30 @@
 #include "util/log.h"
 #include "venus_gen.h"
 
+struct rc_vn_watchdog; /* execute/venus/watchdog.h */
+
 struct rc_vn_guest {
 	struct rc_log *log; /* rc_log() may be called by any thread */
 	VkInstance instance;
 	VkPhysicalDevice physical; /* the one that clients see */
 	struct rc_vn_instance_functions vk; /* generated: entry points by instance */
-	uint32_t api_version;      /* of instance and device, the lower */
+	PFN_vkGetDeviceProcAddr get_device_proc_addr;
+	struct rc_vn_watchdog *watchdog;
+	uint32_t api_version;      /* of loader, registry and device, the lowest */
 	VkPhysicalDeviceProperties properties;
 	VkPhysicalDeviceDriverProperties driver;
 	bool is_cpu;
 
 	/* ---- what clients are shown (execute/venus/physical_device.c) ---- */
-	VkExtensionProperties *extensions; /* host's that the protocol carries, and those that are emulated */
+	VkExtensionProperties *extensions; /* host's that the protocol carries, and those that are emulated; extension_filter.h */
 	uint32_t extension_count;
 	VkPhysicalDeviceMemoryProperties memory; /* HOST_VISIBLE only where a memfd can be imported; heap sizes within the guest's quota */
 	VkPhysicalDeviceMemoryProperties host_memory; /* as the driver says */
-	uint32_t importable_types; /* bits: memory types that import host memory */
+	uint32_t importable_types; /* bits: memory types that import a memfd's pages; each is HOST_VISIBLE and HOST_COHERENT */
+	uint32_t usable_types;     /* bits: memory types that a client may allocate from: not those that need a feature that is not offered */
 	VkDeviceSize host_alignment; /* minImportedHostPointerAlignment, at least the page size */
-	bool host_external_memory_host, host_semaphore_sync_fd;
-	uint32_t queue_family_count;
+	bool host_queue_family_foreign, host_semaphore_sync_fd;
+	uint32_t queue_family_count; /* those that a client can use: the first of the host's */
 	VkQueueFamilyProperties queue_families[32];
 	bool swapchain; /* the extensions that Mesa 25.0 wants before it offers swapchains are shown (emulated); off for newer Mesa */
 

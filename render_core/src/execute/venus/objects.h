@@ -13,6 +13,7 @@ struct rc_vn_device {
 	struct rc_vn_device_functions vk; /* generated: entry points by device */
 	_Atomic bool lost;                /* VK_ERROR_DEVICE_LOST, a hung queue, or a failed asynchronous allocation */
 	_Atomic bool abandoned;           /* hung: neither waited for nor destroyed */
+	_Atomic bool ending;              /* vkDestroyDevice has begun */
 	struct rc_list queues;            /* of rc_vn_queue::link; fixed after creation */
 	pthread_mutex_t feedback_mutex;
 	struct rc_list feedback; /* of rc_vn_command_buffer::feedback_link; under feedback_mutex */
