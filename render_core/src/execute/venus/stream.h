@@ -20,6 +20,10 @@ struct rc_vn_stream {
 	uint32_t command;             /* the number being executed */
 	const uint8_t *command_begin; /* its first byte; decoder.cursor is behind its last when it is executed */
 	bool replying;                /* it asks for a reply */
+	struct rc_vn_encoder encoder; /* what is left of the reply window */
+	uint8_t *copy;                /* private copy of a command stream; kept between streams unless it is large */
+	size_t copy_capacity;
+	int socket_fd; /* the socket's stream: the client's connection, borrowed; -1: none */
 };
 
 bool rc_vn_stream_init(struct rc_vn_stream *stream, struct rc_vn_context *context, struct rc_vn_ring *ring);
@@ -28,6 +32,10 @@ void rc_vn_stream_finish(struct rc_vn_stream *stream);
 /* Execute the command at *cursor (private memory, 4-aligned, nobody else writes it) and move *cursor behind it; its reply is complete in shared
  * memory when this returns. False: the context has failed (the reason is logged). */
 bool rc_vn_stream_step(struct rc_vn_stream *stream, const uint8_t **cursor, const uint8_t *end);
+
+/* Sleep for `timeout_ms` (0: only look), less when there are news. False: the client is gone (context->closing is set) or the context has failed.
+ * The socket's stream only. */
+bool rc_vn_stream_pause(struct rc_vn_stream *stream, int timeout_ms);
 
 /* ---- for the generated dispatcher and the executors ---- */
 
