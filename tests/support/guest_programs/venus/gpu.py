@@ -35,7 +35,14 @@ _CORE = (
     "shaderInt64",
     "vertexPipelineStoresAndAtomics",
 )
-_CORE_12 = ("bufferDeviceAddress", "descriptorIndexing", "drawIndirectCount", "hostQueryReset", "timelineSemaphore")
+_CORE_12 = (
+    "bufferDeviceAddress",
+    "descriptorIndexing",
+    "drawIndirectCount",
+    "hostQueryReset",
+    "imagelessFramebuffer",
+    "timelineSemaphore",
+)
 _CORE_13 = ("dynamicRendering", "synchronization2", "maintenance4")
 _OPTIONAL = ("VK_KHR_push_descriptor", "VK_EXT_extended_dynamic_state3", "VK_EXT_multi_draw")
 
