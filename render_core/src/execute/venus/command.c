@@ -22,7 +22,7 @@ static void clear(struct rc_vn_context *context, struct rc_vn_command_buffer *co
 
 bool rc_vn_command_buffer_record(struct rc_vn_stream *stream, struct rc_vn_object *object) {
 	struct rc_vn_command_buffer *commands = rc_vn_from(rc_vn_command_buffer, object);
-	if (object->poisoned || commands->unusable || !commands->begun) {
+	if (object->poisoned || stream->decoder.poisoned || commands->unusable || !commands->begun) {
 		commands->unusable = true;
 		return false;
 	}
