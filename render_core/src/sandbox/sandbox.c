@@ -212,6 +212,7 @@ void rc_sandbox_close_fds(const int *keep, size_t keep_count) {
 	syscall(SYS_close_range, from, ~0u, 0);
 }
 
+/* To `value`, or as near below it as the process may go. */
 static bool set_limit(int resource, rlim_t value) {
 	struct rlimit limit;
 	if (getrlimit(resource, &limit) < 0) {
@@ -220,9 +221,7 @@ static bool set_limit(int resource, rlim_t value) {
 	if (limit.rlim_max == RLIM_INFINITY || limit.rlim_max > value) {
 		limit.rlim_max = value;
 	}
-	if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur > limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-	}
+	limit.rlim_cur = limit.rlim_max;
 	return setrlimit(resource, &limit) == 0;
 }
 
@@ -245,8 +244,9 @@ static const char *enter(const struct rc_sandbox_params *params) {
 	if (failed) {
 		return failed;
 	}
-	/* 1024 fds: 64 regions, a few dozen of the driver's. 32 GiB files: a memfd of guest memory counts as one. */
-	if (!set_limit(RLIMIT_CORE, 0) || !set_limit(RLIMIT_NOFILE, 1024) || !set_limit(RLIMIT_FSIZE, (rlim_t)32 << 30)) {
+	/* 32768 fds: each VkDeviceMemory that a Venus client maps is one, and there may be 16384 of them (docs/protocol/venus-limits.md).
+	 * 32 GiB files: a memfd of guest memory counts as one. */
+	if (!set_limit(RLIMIT_CORE, 0) || !set_limit(RLIMIT_NOFILE, 32768) || !set_limit(RLIMIT_FSIZE, (rlim_t)32 << 30)) {
 		return "setrlimit";
 	}
 	if (prctl(PR_SET_DUMPABLE, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
