@@ -16,7 +16,7 @@ Value = str | int | float | bool | None | list["Value"] | dict[str, "Value"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a case found. Native and Venus must agree on all `values` and on all bytes of `raw`."""
+    """What a case found. Native and Venus must agree on all bytes of `raw` and on all `values` without a leading _."""
 
     values: Mapping[str, Value] = field(default_factory=dict)
     raw: Mapping[str, bytes] = field(default_factory=dict)

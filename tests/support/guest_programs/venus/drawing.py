@@ -355,9 +355,7 @@ void main() { result = vec4(1.0 - subpassLoad(before).rgb, place.x); }
                 clearValue=clear_color(0.9, 0.8, 0.7, 0.6),
             )
             area = vk.VkRect2D(vk.VkOffset2D(0, 0), vk.VkExtent2D(WIDTH, HEIGHT))
-            info = vk.VkRenderingInfo(
-                renderArea=area, layerCount=1, colorAttachmentCount=1, pColorAttachments=[color]
-            )
+            info = vk.VkRenderingInfo(renderArea=area, layerCount=1, colorAttachmentCount=1, pColorAttachments=[color])
             vk.vkCmdBeginRendering(commands, info)
             set_view(commands, WIDTH, HEIGHT)
             push_depth(commands, layout, 0.0)
@@ -430,9 +428,7 @@ void main() { result = vec4(1.0 - subpassLoad(before).rgb, place.x); }
         gpu = self.gpu
         target = make_target(gpu, WIDTH, HEIGHT)
         layout = gpu.pipeline_layout([], 4)
-        circle = [
-            (0.9 * math.cos(i / 5), 0.9 * math.sin(i / 5), i / 40, 1 - i / 40, 0.5, 1) for i in range(40)
-        ]
+        circle = [(0.9 * math.cos(i / 5), 0.9 * math.sin(i / 5), i / 40, 1 - i / 40, 0.5, 1) for i in range(40)]
         buffer = self._vertex_buffer(vertices(*circle))
         line = vk.VK_PRIMITIVE_TOPOLOGY_LINE_STRIP
         pipelines = [

@@ -186,7 +186,9 @@ class Drawing:
     chain: Any = None  # for dynamic rendering, without a render pass
 
 
-def graphics_pipeline(gpu: Gpu, drawing: Drawing, layout: Handle, target: Target | None, cache: Handle = None) -> Handle:
+def graphics_pipeline(
+    gpu: Gpu, drawing: Drawing, layout: Handle, target: Target | None, cache: Handle = None
+) -> Handle:
     """A pipeline; viewport and scissor are always dynamic."""
     stages = [
         vk.VkPipelineShaderStageCreateInfo(stage=stage, module=gpu.module(name, source), pName="main")

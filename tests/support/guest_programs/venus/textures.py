@@ -23,9 +23,7 @@ from tests.support.guest_programs.venus.graphics import (
 from tests.support.guest_programs.venus.suite import Suite
 
 COLOR = vk.VK_IMAGE_ASPECT_COLOR_BIT
-TEXTURE_USAGE = (
-    vk.VK_IMAGE_USAGE_SAMPLED_BIT | vk.VK_IMAGE_USAGE_TRANSFER_SRC_BIT | vk.VK_IMAGE_USAGE_TRANSFER_DST_BIT
-)
+TEXTURE_USAGE = vk.VK_IMAGE_USAGE_SAMPLED_BIT | vk.VK_IMAGE_USAGE_TRANSFER_SRC_BIT | vk.VK_IMAGE_USAGE_TRANSFER_DST_BIT
 SAMPLE = """
 layout(location = 0) in vec2 place;
 layout(location = 0) out vec4 result;
