@@ -64,6 +64,23 @@ err_free:
 	return NULL;
 }
 
+struct rc_vn_blob *rc_vn_blob_create_refused(void) {
+	struct rc_vn_blob *blob = calloc(1, sizeof(*blob));
+	if (!blob) {
+		return NULL;
+	}
+	atomic_init(&blob->refs, 1);
+	blob->fd = memfd_create("venus-refused", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (blob->fd < 0 || fcntl(blob->fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+		if (blob->fd >= 0) {
+			close(blob->fd);
+		}
+		free(blob);
+		return NULL;
+	}
+	return blob;
+}
+
 struct rc_vn_blob *rc_vn_blob_ref(struct rc_vn_blob *blob) {
 	atomic_fetch_add_explicit(&blob->refs, 1, memory_order_relaxed);
 	return blob;
@@ -74,7 +91,9 @@ void rc_vn_blob_unref(struct rc_vn_blob *blob) {
 	if (!blob || atomic_fetch_sub_explicit(&blob->refs, 1, memory_order_acq_rel) != 1) {
 		return;
 	}
-	munmap(blob->map, blob->mapped);
+	if (blob->map) {
+		munmap(blob->map, blob->mapped);
+	}
 	close(blob->fd);
 	if (blob->account) {
 		atomic_fetch_sub(blob->account, blob->charged);

@@ -23,6 +23,9 @@ struct rc_vn_blob {
 
 /* Zeroed memory, lazily populated. `align`: power of two, at least the page size; the mapping's address and size are multiples of it. NULL: out of memory or fds. */
 struct rc_vn_blob *rc_vn_blob_create(size_t size, size_t align);
+/* What a client gets instead of a blob that it cannot have: no bytes, and an fd that cannot be mapped. A stock client's vkMapMemory then says
+ * VK_ERROR_MEMORY_MAP_FAILED, its allocation of shared memory VK_ERROR_OUT_OF_HOST_MEMORY. */
+struct rc_vn_blob *rc_vn_blob_create_refused(void);
 struct rc_vn_blob *rc_vn_blob_ref(struct rc_vn_blob *blob);
 void rc_vn_blob_unref(struct rc_vn_blob *blob); /* NULL is allowed */
 /* `bytes` were added to a usage counter for this blob; they are taken off with its last reference. Before it is shared. */
