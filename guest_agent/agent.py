@@ -18,6 +18,7 @@ from guest_agent.clipboard import Clipboard
 from guest_agent.desk import Desk
 from guest_agent.display_link import run_display_link
 from guest_agent.display_server import DisplayServer, DisplayServerError, XorgServer
+from guest_agent.graphics import find_driver, graphics_variables, with_graphics
 from guest_agent.injector import Injector
 from guest_agent.keyboard import Keyboard
 from guest_agent.link import Link, LinkError
@@ -26,6 +27,7 @@ from guest_agent.messages import (
     STREAMER_TO_AGENT,
     AgentReady,
     Exited,
+    Graphics,
     Message,
     Stop,
 )
@@ -49,6 +51,7 @@ class Settings:
     width: int
     height: int
     command: tuple[str, ...]  # empty: the default desktop
+    venus_path: str | None = None  # programs wait for the gateway's word on their graphics, if there is one
 
 
 class AgentError(Exception):
@@ -70,7 +73,9 @@ class Agent:
         self._streamer: Link | None = None
         self._pointer: PointerDevice | None = None
         self._is_orphan = False
-        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._over: asyncio.Future[None] = loop.create_future()
+        self._graphics: asyncio.Future[Graphics] = loop.create_future()
 
     async def run(self) -> int:
         """Run the guest to its end; return the exit code for this process. All that was started has ended then."""
@@ -135,6 +140,9 @@ class Agent:
             while (message := await control.receive()) is not None:
                 if isinstance(message, Stop):
                     raise _Ended
+                if isinstance(message, Graphics) and not self._graphics.done():
+                    # Of the first worker. A later one has the same device: programs keep what they were told.
+                    self._graphics.set_result(message)
                 if isinstance(message, ErrorMessage):
                     _log.warning("the gateway says: %s", message.message)
         except LinkError as error:
@@ -161,10 +169,11 @@ class Agent:
                 tasks.create_task(run_display_link(settings.display_path, desk))
                 tasks.create_task(injector.run())
                 tasks.create_task(self._accept_streamers(injector, clipboard))
-                tasks.create_task(self._run_program(Session(children, environment), control))
+                tasks.create_task(self._run_program(children, environment, control))
 
-    async def _run_program(self, session: Session, control: Link) -> None:
+    async def _run_program(self, children: Children, environment: dict[str, str], control: Link) -> None:
         command = self._settings.command
+        session = Session(children, await self._add_graphics(environment))
         try:
             main = session.start_program(command) if command else session.start_desktop()
         except ChildError as error:
@@ -175,6 +184,22 @@ class Agent:
             _log.info("%s ended with code %d", main.name, code)
         control.send(Exited(code))
         raise _Ended
+
+    async def _add_graphics(self, environment: dict[str, str]) -> dict[str, str]:
+        """Return the programs' environment, with what leads them to the render worker where it takes them."""
+        path = self._settings.venus_path
+        if path is None:
+            return environment
+        graphics = await self._graphics
+        if not graphics.venus:
+            return environment
+        driver = find_driver()
+        if driver is None:
+            _log.warning("guest programs have no Vulkan: Mesa's Venus driver is missing; `heliograph doctor` says more")
+            return environment
+        if driver.zink is None:
+            _log.warning("guest programs have no OpenGL on Vulkan: Mesa's zink is missing (libgl1-mesa-dri)")
+        return with_graphics(environment, graphics_variables(driver, path, is_cpu=graphics.kind == "cpu"))
 
     def _handle_guest_text(self, text: str) -> None:
         if self._streamer is not None:

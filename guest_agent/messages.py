@@ -192,6 +192,16 @@ class WorkerReady(Message):
     device: str = string(max_characters=256)
     kind: str = choice("cpu", "gpu")
     convert: str = string(max_characters=64)
+    venus: bool = boolean()
+
+
+@dataclass(frozen=True, slots=True)
+class Graphics(Message):
+    """What the render worker's device is, and whether it executes guest programs' graphics."""
+
+    type: ClassVar[str] = "graphics"
+    kind: str = choice("cpu", "gpu")
+    venus: bool = boolean()
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +266,7 @@ class Metrics(Message):
 
 STREAMER_TO_AGENT = MessageSet(Key, Text, Motion, Relative, Button, Wheel, ReleaseAll, Clipboard)
 AGENT_TO_STREAMER = MessageSet(Clipboard)
-GATEWAY_TO_AGENT = MessageSet(Stop)
+GATEWAY_TO_AGENT = MessageSet(Graphics, Stop)
 AGENT_TO_GATEWAY = MessageSet(AgentReady, Exited)
 GATEWAY_TO_WORKER = MessageSet()
 WORKER_TO_GATEWAY = MessageSet(WorkerReady)

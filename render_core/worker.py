@@ -2,7 +2,7 @@
 """The render worker: one process for one guest. `python -m render_core.worker --help`.
 
 It closes what it was not given, opens the Vulkan device, enters the sandbox, says "ready" on its control socket, and
-serves until the control socket's other end is closed, or SIGTERM.
+serves until the control socket's other end is closed, or SIGTERM. It serves a display, or Venus clients, or both.
 """
 
 from __future__ import annotations
@@ -31,11 +31,23 @@ def _size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def _limit(text: str) -> tuple[str, int]:
+    match = re.fullmatch(r"([a-z-]{1,40})=(\d{1,20})", text)
+    if not match or int(match[2]) >= 2**64:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return match[1], int(match[2])
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m render_core.worker", description=__doc__)
-    parser.add_argument("--display-fd", type=int, required=True, help="listening socket of the display link")
-    parser.add_argument("--frames-fd", type=int, required=True, help="listening socket of the frame link")
+    parser.add_argument("--display-fd", type=int, default=-1, help="listening socket of the display link")
+    parser.add_argument("--frames-fd", type=int, default=-1, help="listening socket of the frame link")
+    parser.add_argument("--vtest-fd", type=int, default=-1, help="listening socket for Venus clients")
     parser.add_argument("--control-fd", type=int, required=True, help="socket to the gateway")
+    parser.add_argument("--guard-fd", type=int, default=-1, help="guard link to the gateway")
+    parser.add_argument("--once", action="store_true", help="serve one Venus client, then end")
+    parser.add_argument("--limit", action="append", type=_limit, default=[], help="of Venus clients: NAME=VALUE")
+    parser.add_argument("--no-swapchain", action="store_true", help="for Venus clients that need no emulation of it")
     parser.add_argument("--gpu", default="auto")
     parser.add_argument("--size", type=_size, default=(1280, 720))
     parser.add_argument("--fps", type=float, default=60.0)
@@ -76,8 +88,14 @@ def _enter_sandbox(device: DeviceInfo, uid: int, gid: int) -> None:
     check(result, f"the sandbox cannot be entered: {ffi.string(message).decode()}")
 
 
-def _say_ready(control: socket.socket, device: DeviceInfo) -> None:
-    message = {"type": "ready", "device": device.name, "kind": device.kind, "convert": device.convert}
+def _say_ready(control: socket.socket, device: DeviceInfo, venus: bool) -> None:
+    message = {
+        "type": "ready",
+        "device": device.name,
+        "kind": device.kind,
+        "convert": device.convert,
+        "venus": venus,
+    }
     body = json.dumps(message).encode()
     control.sendall(struct.pack("<I", len(body)) + body)
 
@@ -85,8 +103,8 @@ def _say_ready(control: socket.socket, device: DeviceInfo) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the worker; returns its exit code."""
     args = _parser().parse_args(argv)
-    keep = ffi.new("int[]", [args.display_fd, args.frames_fd, args.control_fd])
-    lib.rc_sandbox_close_fds(keep, 3)
+    fds = [fd for fd in (args.display_fd, args.frames_fd, args.vtest_fd, args.control_fd, args.guard_fd) if fd >= 0]
+    lib.rc_sandbox_close_fds(ffi.new("int[]", fds), len(fds))
     control = socket.socket(fileno=args.control_fd)
     try:
         core = _create_core(args)
@@ -103,7 +121,7 @@ def main(argv: list[str] | None = None) -> int:
     except RenderCoreError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    _say_ready(control, device)
+    _say_ready(control, device, False)
     check(lib.rc_core_run(core, args.control_fd), "the render core's loop failed")
     ffi.release(core)
     return 0

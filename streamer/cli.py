@@ -18,13 +18,14 @@ from streamer.config import (
     parse_bitrate,
     parse_host,
     parse_ice_server,
+    parse_limit,
     parse_size,
     parse_udp_ports,
     version,
 )
 
 _T = TypeVar("_T")
-_USAGE_ERROR = 2
+USAGE_ERROR = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,19 +40,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from streamer.doctor import main as doctor
 
         return doctor(given[1:])
+    if given[:1] == ["vtest"]:
+        from streamer.vtest import main as vtest
+
+        return vtest(given[1:])
     try:
         settings = parse_settings(given)
     except SettingsError as error:
         sys.stderr.write(f"heliograph: {error}\n")
-        return _USAGE_ERROR
+        return USAGE_ERROR
     configure_logging(settings.log_level)
 
     from streamer.gateway.gateway import run
 
-    return run(settings, _announce)
+    return run(settings, announce)
 
 
-def _announce(url: str) -> None:
+def announce(url: str) -> None:
+    """Tell who started us that clients can connect now, and where."""
     try:
         sys.stdout.write(f"READY {url}\n")
         sys.stdout.flush()
@@ -74,6 +80,7 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
         raise SettingsError(f"desktop takes no program: heliograph run [options] -- {' '.join(command)}")
     options["hosts"] = tuple(dict.fromkeys(options.pop("hosts") or ["127.0.0.1"]))
     options["ice_servers"] = tuple(options["ice_servers"])
+    options["limits"] = tuple(options["limits"])
     settings = Settings(mode=mode, command=tuple(command), **options)
     settings.check()
     return settings
@@ -86,7 +93,7 @@ def _split_command(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(arguments[:index]), list(arguments[index + 1 :])
 
 
-def _checked(parse: Callable[[str], _T]) -> Callable[[str], _T]:
+def checked(parse: Callable[[str], _T]) -> Callable[[str], _T]:
     """Give argparse an error that it shows as it is."""
 
     def convert(text: str) -> _T:
@@ -98,13 +105,15 @@ def _checked(parse: Callable[[str], _T]) -> Callable[[str], _T]:
     return convert
 
 
-def _integer(low: int, high: int) -> Callable[[str], int]:
+def integer(low: int, high: int) -> Callable[[str], int]:
+    """Return what parses an integer within low…high for argparse."""
+
     def parse(text: str) -> int:
         if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
             raise SettingsError(f"{text!r} is not within {low} to {high}")
         return int(text)
 
-    return _checked(parse)
+    return checked(parse)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -121,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         description="The session ends when the program does, with its exit code.",
         allow_abbrev=False,
     )
+    commands.add_parser("vtest", help="serve Venus clients (stock Mesa's Vulkan driver) on a socket")
     commands.add_parser("devices", help="list the Vulkan devices and the encoders of this machine")
     commands.add_parser("doctor", help="say what is missing on this machine, and how to get it")
     for command in (desktop, run):
@@ -132,41 +142,63 @@ def _add_session_options(parser: argparse.ArgumentParser) -> None:
     defaults = Settings()
     picture = parser.add_argument_group("picture")
     add: Any = picture.add_argument
-    add("--size", type=_checked(parse_size), default=defaults.size, metavar="WxH", help="at the start: %(default)s")
+    add("--size", type=checked(parse_size), default=defaults.size, metavar="WxH", help="at the start: %(default)s")
     add("--no-resize", dest="resizable", action="store_false", help="keep that size, whatever the browser's window is")
-    add("--fps", type=_integer(1, MAX_FPS), default=defaults.fps, metavar="N", help="at most; %(default)s")
+    add("--fps", type=integer(1, MAX_FPS), default=defaults.fps, metavar="N", help="at most; %(default)s")
     add("--gpu", default=defaults.gpu, metavar="ID", help="auto, cpu, or an index or UUID of `heliograph devices`")
     add("--convert", choices=("auto", "cpu", "gpu"), default=defaults.convert, help="where colours are converted")
     add("--encoder", default=defaults.encoder, metavar="NAME", help="auto, or a name of `heliograph devices`")
-    add("--bitrate", dest="bitrate_bps", type=_checked(parse_bitrate), metavar="RATE", help="at most; such as 8M")
+    add("--bitrate", dest="bitrate_bps", type=checked(parse_bitrate), metavar="RATE", help="at most; such as 8M")
     network = parser.add_argument_group("network")
     add = network.add_argument
     add(
         "--host",
         dest="hosts",
         action="append",
-        type=_checked(parse_host),
+        type=checked(parse_host),
         metavar="IP",
         help="address to serve at, pages and media both; 127.0.0.1; may be given more than once",
     )
-    add("--port", type=_integer(0, 65535), default=defaults.port, metavar="N", help="%(default)s; 0: any free one")
+    add("--port", type=integer(0, 65535), default=defaults.port, metavar="N", help="%(default)s; 0: any free one")
     add("--tls-cert", type=Path, metavar="FILE", help="serve HTTPS with this certificate (PEM)")
     add("--tls-key", type=Path, metavar="FILE", help="and this key (PEM)")
     add("--insecure-bind", action="store_true", help="serve other machines without encryption")
-    add("--udp-ports", type=_checked(parse_udp_ports), metavar="A-B", help="the ports that media may use")
+    add("--udp-ports", type=checked(parse_udp_ports), metavar="A-B", help="the ports that media may use")
     add(
         "--ice-server",
         dest="ice_servers",
         action="append",
-        type=_checked(parse_ice_server),
+        type=checked(parse_ice_server),
         default=[],
         metavar="URL",
         help="stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT; none unless given",
     )
+    add_venus_options(parser)
     other = parser.add_argument_group("other")
     add = other.add_argument
     add("--name", default=defaults.name, metavar="TEXT", help="the session's name in the browser")
     add("--log-level", choices=LOG_LEVELS, default=defaults.log_level, help="%(default)s")
+
+
+def add_venus_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of what guest programs draw with."""
+    group = parser.add_argument_group("guest programs' graphics")
+    add: Any = group.add_argument
+    add(
+        "--limit",
+        dest="limits",
+        action="append",
+        type=checked(parse_limit),
+        default=[],
+        metavar="NAME=VALUE",
+        help="what they may use, such as memory-bytes=8G; see docs/protocol/venus-limits.md",
+    )
+    add(
+        "--no-swapchain",
+        dest="has_swapchain",
+        action="store_false",
+        help="hide the extensions that Mesa 25.0 wants before it offers swapchains; newer ones do without",
+    )
 
 
 if __name__ == "__main__":

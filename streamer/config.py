@@ -76,6 +76,8 @@ class Settings:
     bitrate_bps: int | None = None
     encoder: str = "auto"
     convert: str = "auto"
+    limits: tuple[str, ...] = ()  # NAME=VALUE, as parse_limit() returns them
+    has_swapchain: bool = True
     name: str = "Heliograph"
     log_level: str = "info"
 
@@ -107,6 +109,26 @@ class Settings:
                 f"--host {' '.join(self.hosts)} can be reached by other machines, and the connection would not be "
                 "encrypted: add --tls-cert and --tls-key, or --insecure-bind if you mean it"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class VtestSettings:
+    """What `heliograph vtest` was told.
+
+    Attributes:
+        socket_mode: the socket file's permissions.
+        max_clients: served at once; more wait in the socket's backlog.
+        limits: of each client, NAME=VALUE, as parse_limit() returns them.
+        has_swapchain: whether clients see the extensions that Mesa 25.0 wants before it offers swapchains.
+    """
+
+    socket: Path
+    socket_mode: int = 0o600
+    gpu: str = "auto"
+    max_clients: int = 64
+    limits: tuple[str, ...] = ()
+    has_swapchain: bool = True
+    log_level: str = "info"
 
 
 def parse_size(text: str) -> Size:
@@ -141,6 +163,24 @@ def parse_bitrate(text: str) -> int:
     if not MIN_BITRATE_BPS <= bitrate_bps <= MAX_BITRATE_BPS:
         raise SettingsError(f"{text!r}: the bit rate must be {MIN_BITRATE_BPS} to {MAX_BITRATE_BPS} bits a second")
     return bitrate_bps
+
+
+def parse_limit(text: str) -> str:
+    """Parse `NAME=VALUE`, the value with k, M or G (1024 each) behind it or without; return it without.
+
+    The render core knows the names and what each may be.
+    """
+    match = re.fullmatch(r"([a-z][a-z-]{0,40})=(\d{1,15})([kMG]?)", text.strip())
+    if match is None:
+        raise SettingsError(f"{text!r} is no limit: write NAME=VALUE, such as memory-bytes=8G")
+    return f"{match[1]}={int(match[2]) << {'': 0, 'k': 10, 'M': 20, 'G': 30}[match[3]]}"
+
+
+def parse_mode(text: str) -> int:
+    """Parse a socket's permissions in octal, such as `660`."""
+    if re.fullmatch(r"0?[0-7]{3}", text.strip()) is None:
+        raise SettingsError(f"{text!r} is no file mode: write three octal digits, such as 660")
+    return int(text, 8)
 
 
 def parse_host(text: str) -> str:

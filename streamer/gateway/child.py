@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from guest_agent.link import Link
 from guest_agent.messages import Message, MessageSet
 from streamer.gateway.errors import ChildStartError
+from streamer.gateway.ring_guard import RingGuard
 
 _log = logging.getLogger(__name__)
 _STDERR = 2
@@ -36,6 +39,7 @@ class ChildSpec:
         restarts: whether it is started anew when it ends; else its end is the session's.
         takes_stop: whether it ends by a `stop` message; else by the end of its control link.
         death_signal: what the kernel sends it when the gateway dies.
+        is_guarded: whether it serves Venus clients, and gets `--guard-fd N`.
     """
 
     name: str
@@ -47,6 +51,7 @@ class ChildSpec:
     restarts: bool = True
     takes_stop: bool = True
     death_signal: str = "KILL"
+    is_guarded: bool = False
 
 
 class ChildProcess:
@@ -54,11 +59,15 @@ class ChildProcess:
 
     Attributes:
         link: the control link; the ChildProcess owns it.
+        guard: of a worker's Venus clients; the ChildProcess owns it.
     """
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], pidfd: int, link: Link) -> None:
+    def __init__(
+        self, name: str, process: subprocess.Popen[bytes], pidfd: int, link: Link, guard: RingGuard | None
+    ) -> None:
         self.name = name
         self.link = link
+        self.guard = guard
         self._process = process
         self._pidfd = pidfd
         self._loop = asyncio.get_running_loop()
@@ -66,45 +75,58 @@ class ChildProcess:
         self._loop.add_reader(pidfd, self._handle_exit)
 
     @classmethod
-    async def start(cls, spec: ChildSpec) -> ChildProcess:
+    async def start(cls, spec: ChildSpec, handle_client: Callable[[], None] = lambda: None) -> ChildProcess:
         """Start the process in a session of its own; its output goes to our stderr.
+
+        Args:
+            handle_client: hears of each Venus client of a guarded process.
 
         Raises:
             ChildStartError: the program is not there, or the machine is out of something.
         """
-        try:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        except OSError as error:
-            raise ChildStartError(f"cannot start the {spec.name}: {error}") from error
-        with theirs:
-            command = [*_death_signal(spec), *spec.command, "--control-fd", str(theirs.fileno()), *spec.guest]
+        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+            try:
+                link_end, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+                ours.push(link_end)
+                theirs.enter_context(control)
+                options = ["--control-fd", str(control.fileno())]
+                fds = [*spec.fds, control.fileno()]
+                guard = None
+                if spec.is_guarded:
+                    guard, guard_end = RingGuard.create(f"the {spec.name}", handle_client)
+                    ours.callback(guard.close)
+                    theirs.enter_context(guard_end)
+                    options += ["--guard-fd", str(guard_end.fileno())]
+                    fds.append(guard_end.fileno())
+            except OSError as error:
+                raise ChildStartError(f"cannot start the {spec.name}: {error}") from error
+            command = [*_death_signal(spec), *spec.command, *options, *spec.guest]
             _log.debug("starting the %s: %s", spec.name, " ".join(command))
             try:
                 process = subprocess.Popen(  # noqa: ASYNC220  (returns once exec() has worked)
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=_STDERR,
-                    pass_fds=(*spec.fds, theirs.fileno()),
+                    pass_fds=fds,
                     start_new_session=True,
                     env={**os.environ, **_IS_BUILT, **spec.environment},
                 )
             except OSError as error:
-                ours.close()
                 raise ChildStartError(f"cannot start the {spec.name} ({spec.command[0]}): {error}") from error
-        pidfd = -1
-        try:
-            pidfd = os.pidfd_open(process.pid)
-            link = await Link.open(ours, spec.accepts)
-        except BaseException as error:
-            ours.close()
-            process.kill()
-            process.wait()
-            if pidfd >= 0:
-                os.close(pidfd)
-            if isinstance(error, OSError):
-                raise ChildStartError(f"cannot watch the {spec.name}: {error}") from error
-            raise
-        return cls(spec.name, process, pidfd, link)
+            pidfd = -1
+            try:
+                pidfd = os.pidfd_open(process.pid)
+                link = await Link.open(link_end, spec.accepts)
+            except BaseException as error:
+                process.kill()
+                process.wait()
+                if pidfd >= 0:
+                    os.close(pidfd)
+                if isinstance(error, OSError):
+                    raise ChildStartError(f"cannot watch the {spec.name}: {error}") from error
+                raise
+            ours.pop_all()
+            return cls(spec.name, process, pidfd, link, guard)
 
     @property
     def pid(self) -> int:
@@ -150,7 +172,10 @@ class ChildProcess:
                 pass
 
     def close(self) -> None:
-        """Kill what is left of the process group, reap the process, close the link. May be called twice."""
+        """Kill what is left of the process group, reap the process, end its Venus clients, close the link.
+
+        May be called twice.
+        """
         self.link.close()
         self.signal(signal.SIGKILL)
         if self._pidfd >= 0:
@@ -164,6 +189,8 @@ class ChildProcess:
                 self._exited.set()
             os.close(self._pidfd)
             self._pidfd = -1
+        if self.guard is not None:
+            self.guard.close()
 
 
 def _death_signal(spec: ChildSpec) -> list[str]:

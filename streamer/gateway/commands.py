@@ -5,31 +5,62 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from guest_agent.messages import AGENT_TO_GATEWAY, STREAMER_TO_GATEWAY, WORKER_TO_GATEWAY
-from streamer.config import Settings, media_addresses
+from streamer.config import Settings, VtestSettings, media_addresses
 from streamer.gateway.child import ChildSpec
 
 # -P: a directory named like one of our packages, where the user happens to be, is not imported.
 _PYTHON = (sys.executable, "-P", "-m")
 
 
-def worker_spec(settings: Settings, display_fd: int, frames_fd: int, environment: dict[str, str]) -> ChildSpec:
+def worker_spec(
+    settings: Settings, display_fd: int, frames_fd: int, vtest_fd: int, environment: dict[str, str]
+) -> ChildSpec:
     """The render worker. The listening fds stay the caller's; `environment` finds its Vulkan driver."""
     return ChildSpec(
         name="render worker",
         command=(
             *(*_PYTHON, "render_core.worker"),
-            *("--display-fd", str(display_fd), "--frames-fd", str(frames_fd)),
+            *("--display-fd", str(display_fd), "--frames-fd", str(frames_fd), "--vtest-fd", str(vtest_fd)),
             *("--gpu", settings.gpu, "--size", str(settings.size), "--fps", str(settings.fps)),
             *("--convert", settings.convert, "--log-level", settings.log_level),
+            *_venus_options(settings.limits, settings.has_swapchain),
         ),
-        fds=(display_fd, frames_fd),
+        fds=(display_fd, frames_fd, vtest_fd),
         environment=environment,
         accepts=WORKER_TO_GATEWAY,
         takes_stop=False,
+        # It has its Venus clients to end in order.
+        death_signal="TERM",
+        is_guarded=True,
     )
+
+
+def vtest_worker_spec(settings: VtestSettings, vtest_fd: int, environment: dict[str, str]) -> ChildSpec:
+    """A render worker that serves one Venus client and then ends. The listening fd stays the caller's."""
+    return ChildSpec(
+        name="render worker",
+        command=(
+            *(*_PYTHON, "render_core.worker", "--vtest-fd", str(vtest_fd), "--once"),
+            *("--gpu", settings.gpu, "--log-level", settings.log_level),
+            *_venus_options(settings.limits, settings.has_swapchain),
+        ),
+        fds=(vtest_fd,),
+        environment=environment,
+        accepts=WORKER_TO_GATEWAY,
+        restarts=False,
+        takes_stop=False,
+        death_signal="TERM",
+        is_guarded=True,
+    )
+
+
+def _venus_options(limits: Sequence[str], has_swapchain: bool) -> tuple[str, ...]:
+    words = tuple(word for limit in limits for word in ("--limit", limit))
+    return words if has_swapchain else (*words, "--no-swapchain")
 
 
 def streamer_spec(settings: Settings, frames: Path, agent: Path) -> ChildSpec:
@@ -56,13 +87,17 @@ def streamer_spec(settings: Settings, frames: Path, agent: Path) -> ChildSpec:
     )
 
 
-def agent_spec(settings: Settings, agent_fd: int, display: Path, session_dir: Path) -> ChildSpec:
-    """The guest agent, which connects to the socket at `display`. The listening fd stays the caller's."""
+def agent_spec(settings: Settings, agent_fd: int, display: Path, venus: Path, session_dir: Path) -> ChildSpec:
+    """The guest agent, which connects to the socket at `display`, and whose programs connect to the one at `venus`.
+
+    The listening fd stays the caller's.
+    """
     guest = ("--desktop",) if settings.mode == "desktop" else ("--", *settings.command)
     return ChildSpec(
         name="guest agent",
         command=(
             *(*_PYTHON, "guest_agent", "--agent-fd", str(agent_fd), "--display", os.fspath(display)),
+            *("--venus", os.fspath(venus)),
             *("--session-dir", os.fspath(session_dir), "--size", str(settings.size)),
         ),
         guest=guest,

@@ -10,7 +10,7 @@ import signal
 import socket
 from collections.abc import Callable, Mapping
 
-from guest_agent.messages import AgentReady, Message, Metrics, MetricsRequest, StreamerReady, WorkerReady
+from guest_agent.messages import AgentReady, Graphics, Message, Metrics, MetricsRequest, StreamerReady, WorkerReady
 from streamer.config import Settings, runtime_directory, vulkan_environment
 from streamer.gateway.access import Access, Role
 from streamer.gateway.child import ChildProcess
@@ -58,16 +58,20 @@ class _Gateway:
         display = session_dir.listen("display.sock", socket.SOCK_SEQPACKET)
         frames = session_dir.listen("frames.sock", socket.SOCK_SEQPACKET)
         agent = session_dir.listen("agent.sock", socket.SOCK_STREAM)
+        # Each program that draws connects here: those that come while a worker restarts wait.
+        venus = session_dir.listen("venus.sock", socket.SOCK_STREAM, backlog=128)
         path = session_dir.path
-        worker = worker_spec(settings, display.fileno(), frames.fileno(), vulkan_environment())
+        worker = worker_spec(settings, display.fileno(), frames.fileno(), venus.fileno(), vulkan_environment())
         streamer = streamer_spec(settings, path / "frames.sock", path / "agent.sock")
-        guest_agent = agent_spec(settings, agent.fileno(), path / "display.sock", path)
+        guest_agent = agent_spec(settings, agent.fileno(), path / "display.sock", path / "venus.sock", path)
         self._streamer_name = streamer.name
+        self._agent_name = guest_agent.name
         self._settings = settings
         self._viewers = Viewers()
         self._access = Access(session_dir.session_id)
         self._supervisor = Supervisor((worker, streamer, guest_agent), self)
         self._server = Server(settings, self._access, self._viewers, self)
+        self._graphics: Graphics | None = None
         self._metrics: asyncio.Future[Mapping[str, float]] | None = None
         self._is_ending = False
 
@@ -118,12 +122,16 @@ class _Gateway:
 
     # Listener
 
+    def handle_started(self, child: ChildProcess) -> None:
+        if child.name == self._agent_name and self._graphics is not None:
+            child.send(self._graphics)
+
     def handle_message(self, child: ChildProcess, message: Message) -> None:
         if isinstance(message, StreamerReady):
             _log.info("the streamer is ready (encoder %s)", message.encoder)
             self._viewers.attach_streamer(child.send, child.link.drain)
         elif isinstance(message, WorkerReady):
-            _log.info("the render worker is ready (%s: %s, convert %s)", message.kind, message.device, message.convert)
+            self._handle_worker_ready(message)
         elif isinstance(message, AgentReady):
             _log.info("the guest is ready (display %s)", message.display)
         elif isinstance(message, Metrics):
@@ -131,6 +139,16 @@ class _Gateway:
                 self._metrics.set_result(message.values)
         else:
             self._viewers.handle_streamer_message(message)
+
+    def _handle_worker_ready(self, message: WorkerReady) -> None:
+        venus = "" if message.venus else ", no Venus"
+        _log.info(
+            "the render worker is ready (%s: %s, convert %s%s)", message.kind, message.device, message.convert, venus
+        )
+        self._graphics = Graphics(message.kind, message.venus)
+        agent = self._supervisor.child(self._agent_name)
+        if agent is not None:
+            agent.send(self._graphics)
 
     def handle_down(self, child: ChildProcess) -> None:
         if child.name == self._streamer_name:

@@ -73,7 +73,7 @@ class SessionDir:
     ) -> None:
         self.close()
 
-    def listen(self, name: str, kind: socket.SocketKind) -> socket.socket:
+    def listen(self, name: str, kind: socket.SocketKind, backlog: int = 8) -> socket.socket:
         """Return a Unix socket that listens at `name` in the directory. The SessionDir owns it.
 
         Raises:
@@ -82,7 +82,7 @@ class SessionDir:
         listener = socket.socket(socket.AF_UNIX, kind)
         try:
             listener.bind(os.fspath(self.path / name))
-            listener.listen(8)
+            listener.listen(backlog)
         except OSError as error:
             listener.close()
             raise SessionDirError(f"cannot listen at {self.path / name}: {error}") from error

@@ -50,6 +50,9 @@ class Outcome:
 class Listener(Protocol):
     """What the supervisor tells. Called on the loop thread; must not block."""
 
+    def handle_started(self, child: ChildProcess) -> None:
+        """A process has been started; it is not ready yet."""
+
     def handle_message(self, child: ChildProcess, message: Message) -> None:
         """A process sent a message by its control link (`ready` included)."""
 
@@ -145,6 +148,7 @@ class Supervisor:
             except ChildStartError as error:
                 return self.end(Outcome(1, str(error), is_error=True))
             self._children[spec.name] = child
+            self._listener.handle_started(child)
             try:
                 code = await self._serve(child)
             finally:

@@ -235,8 +235,8 @@ static const char *drop_ids(const struct rc_sandbox_params *params) {
 	if (params->uid && setresuid(params->uid, params->uid, params->uid) < 0) {
 		return "setresuid";
 	}
-	/* Changing ids forgets the parent-death signal that the gateway set: a worker never outlives it. */
-	return prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? "PR_SET_PDEATHSIG" : NULL;
+	/* Changing ids forgets the parent-death signal that the gateway set. It is one that can be handled: Venus clients are ended in order. */
+	return prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 ? "PR_SET_PDEATHSIG" : NULL;
 }
 
 static const char *enter(const struct rc_sandbox_params *params) {

@@ -3,16 +3,34 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streamer.config import PortRange, Settings, Size
-from streamer.gateway.commands import agent_spec, streamer_spec, worker_spec
+from streamer.config import PortRange, Settings, Size, VtestSettings
+from streamer.gateway.commands import agent_spec, streamer_spec, vtest_worker_spec, worker_spec
 
 
 def test_worker_gets_its_sockets_and_its_driver() -> None:
-    settings = Settings(size=Size(801, 601), fps=30, gpu="cpu", convert="gpu")
-    spec = worker_spec(settings, 7, 8, {"LD_LIBRARY_PATH": "/x"})
+    settings = Settings(size=Size(801, 601), fps=30, gpu="cpu", convert="gpu", limits=("rings=9",))
+    spec = worker_spec(settings, 7, 8, 9, {"LD_LIBRARY_PATH": "/x"})
     line = " ".join(spec.command)
-    assert "-m render_core.worker --display-fd 7 --frames-fd 8 --gpu cpu --size 801x601 --fps 30 --convert gpu" in line
-    assert (spec.fds, spec.environment) == ((7, 8), {"LD_LIBRARY_PATH": "/x"})
+    assert "-m render_core.worker --display-fd 7 --frames-fd 8 --vtest-fd 9 --gpu cpu" in line
+    assert "--gpu cpu --size 801x601 --fps 30 --convert gpu" in line
+    assert "--limit rings=9" in line
+    assert (spec.fds, spec.environment) == ((7, 8, 9), {"LD_LIBRARY_PATH": "/x"})
+
+
+def test_worker_can_end_its_venus_clients_by_itself() -> None:
+    for spec in (worker_spec(Settings(), 7, 8, 9, {}), vtest_worker_spec(VtestSettings(Path("/v")), 7, {})):
+        assert spec.is_guarded
+        assert spec.death_signal != "KILL"
+
+
+def test_vtest_worker_serves_one_client_and_no_display() -> None:
+    settings = VtestSettings(Path("/v"), limits=("rings=9", "memory-bytes=5"), has_swapchain=False)
+    spec = vtest_worker_spec(settings, 7, {})
+    line = " ".join(spec.command)
+    assert "-m render_core.worker --vtest-fd 7 --once --gpu auto" in line
+    assert "--limit rings=9 --limit memory-bytes=5 --no-swapchain" in line
+    assert "display" not in line
+    assert (spec.fds, spec.restarts) == ((7,), False)
 
 
 def test_streamer_gets_the_networks_options() -> None:
@@ -43,7 +61,7 @@ def test_streamer_gets_addresses_and_no_wildcards() -> None:
 
 
 def test_guest_comes_last_and_cannot_be_taken_for_an_option() -> None:
-    spec = agent_spec(Settings(mode="run", command=("--size", "x")), 9, Path("/d"), Path("/s"))
+    spec = agent_spec(Settings(mode="run", command=("--size", "x")), 9, Path("/d"), Path("/v"), Path("/s"))
     assert spec.guest == ("--", "--size", "x")
-    assert agent_spec(Settings(), 9, Path("/d"), Path("/s")).guest == ("--desktop",)
+    assert agent_spec(Settings(), 9, Path("/d"), Path("/v"), Path("/s")).guest == ("--desktop",)
     assert not spec.restarts

@@ -36,7 +36,12 @@ class _Listener:
     def __init__(self) -> None:
         self.events: list[str] = []
         self.displays: list[str] = []
+        self.running: set[str] = set()
         self._changed = asyncio.Event()
+
+    def handle_started(self, child: ChildProcess) -> None:
+        assert child.name not in self.running
+        self.running.add(child.name)
 
     def handle_message(self, child: ChildProcess, message: Message) -> None:
         if isinstance(message, AgentReady):
@@ -44,6 +49,7 @@ class _Listener:
         self._tell(f"{child.name} {message.type}")
 
     def handle_down(self, child: ChildProcess) -> None:
+        self.running.remove(child.name)
         self._tell(f"{child.name} down")
 
     def _tell(self, event: str) -> None:
