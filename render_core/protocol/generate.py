@@ -7,7 +7,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from emit_header import emit_header, emit_mesa_header
+from emit_decode import emit_decode
+from emit_encode import emit_encode
+from emit_execute import emit_execute
+from emit_header import HEAD, comment_source, emit_header, emit_mesa_header
+from emit_tables import emit_tables
 from registry import RegistryError, read_registry
 from venus import Venus, check_version, read_rules
 
@@ -24,7 +28,15 @@ def load(registry: Path, *, folder: Path = HERE) -> Venus:
 
 def outputs(venus: Venus) -> dict[str, str]:
     """The generated files: name to text."""
-    return {"venus_gen.h": emit_header(venus), "venus_mesa_gen.h": emit_mesa_header(venus)}
+    head = HEAD.format(source=comment_source(venus))
+    return {
+        "venus_gen.h": emit_header(venus),
+        "venus_mesa_gen.h": emit_mesa_header(venus),
+        "venus_decode_gen.c": emit_decode(venus, head),
+        "venus_encode_gen.c": emit_encode(venus, head),
+        "venus_execute_gen.c": emit_execute(venus, head),
+        "venus_tables_gen.c": emit_tables(venus, head),
+    }
 
 
 def main() -> int:

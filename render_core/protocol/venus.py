@@ -140,12 +140,18 @@ class Venus:
     def carries(self, member: Member) -> bool:
         """False: a member that no wire type stands for (file descriptors, callbacks, memory without a length, windows)."""
         registered = self.registry.type_of(member.type)
+        strings = member.lens[-1:] == ("null-terminated",)
+        if member.pointers > (2 if strings else 1) or len(member.dims) > 1:
+            return False
         if member.type == "VkAllocationCallbacks" or member.name == "pNext":
             return True
         if member.type == "void":
             return member.pointers == 1 and bool(member.lens)
         if member.type == "int" or registered is None or member.bits:
             return False
+        if registered.category == "union" and registered.name not in UNION_MEMBERS:
+            if not all(inner.selection for inner in registered.members):
+                return False
         if registered.category in ("struct", "union"):
             return all(self.carries(inner) for inner in registered.members)
         if registered.category == "basetype":
@@ -224,6 +230,15 @@ class Venus:
             if registered is None or member not in (inner.name for inner in registered.members):
                 raise RegistryError(f"executor.toml: keep_objects: the registry has no {entry}")
 
+
+# Unions without a selector, and the member that is always sent.
+UNION_MEMBERS = {
+    "VkClearValue": 0,
+    "VkClearColorValue": 2,
+    "VkDeviceOrHostAddressKHR": 0,
+    "VkDeviceOrHostAddressConstKHR": 0,
+    "VkPipelineExecutableStatisticValueKHR": 2,
+}
 
 SCALARS = frozenset(
     "int8_t uint8_t char int16_t uint16_t int32_t uint32_t float int64_t uint64_t double size_t".split()

@@ -82,6 +82,16 @@ void rc_vn_decoder_fail(struct rc_vn_decoder *dec, const char *field, const char
 	dec->cursor = dec->end;
 }
 
+void *rc_vn_get_chained(struct rc_vn_decoder *dec, uint64_t *seen, unsigned index, size_t size, const char *field) {
+	uint64_t bit = 1ull << index % 64;
+	if (seen[index / 64] & bit) {
+		rc_vn_decoder_fail(dec, field, "a struct is in the chain twice");
+		return NULL;
+	}
+	seen[index / 64] |= bit;
+	return rc_vn_get_memory(dec, 1, size, field);
+}
+
 void rc_vn_object_wrong(
 	struct rc_vn_decoder *dec, const struct rc_vn_object *object, VkObjectType type, const char *field) {
 	if (!object) {

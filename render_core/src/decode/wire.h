@@ -153,9 +153,8 @@ static inline size_t rc_vn_get_count(struct rc_vn_decoder *dec, uint64_t expecte
 	return 0;
 }
 
-/* The same for an array that Vulkan wants where its count is not 0. */
-static inline size_t rc_vn_need_count(struct rc_vn_decoder *dec, uint64_t expected, size_t size, const char *field) {
-	size_t count = rc_vn_get_count(dec, expected, size, field);
+/* `count`, of an array that Vulkan wants. */
+static inline size_t rc_vn_need_all(struct rc_vn_decoder *dec, size_t count, uint64_t expected, const char *field) {
 	if (__builtin_expect(count != expected, false)) {
 		rc_vn_decoder_fail(dec, field, "it is NULL, and its count is not 0");
 	}
@@ -226,32 +225,33 @@ static inline const void *rc_vn_get_bytes(struct rc_vn_decoder *dec, size_t size
 	return value;
 }
 
+/* A T[N] of bytes. */
+static inline void rc_vn_get_byte_array(struct rc_vn_decoder *dec, void *value, size_t size, const char *field) {
+	const void *bytes = rc_vn_get_bytes(dec, size, field);
+	if (bytes) {
+		memcpy(value, bytes, size);
+	}
+}
+
 /* A string with its NUL, where it lies; NULL for none. */
 const char *rc_vn_get_string(struct rc_vn_decoder *dec, const char *field);
 const char *rc_vn_need_string(struct rc_vn_decoder *dec, const char *field);
 
-/* The sType of the next struct of a pNext chain; 0 at its end. Adds one to dec->depth otherwise. */
-static inline int32_t rc_vn_get_chain(struct rc_vn_decoder *dec, const char *field) {
+/* Whether a pNext chain goes on, and with which sType. */
+static inline bool rc_vn_get_chain(struct rc_vn_decoder *dec, int32_t *type, const char *field) {
 	if (__builtin_expect(!rc_vn_get_pointer(dec, field), true)) {
-		return 0;
-	}
-	if (++dec->depth > RC_VN_MAX_CHAIN) {
-		rc_vn_decoder_fail(dec, field, "the chain is too long");
-		return 0;
-	}
-	return rc_vn_get_i32(dec, field);
-}
-
-/* False: struct number `index` of those that may be in a chain is in it already. */
-static inline bool rc_vn_chain_once(struct rc_vn_decoder *dec, uint64_t *seen, unsigned index, const char *field) {
-	uint64_t bit = 1ull << index % 64;
-	if (seen[index / 64] & bit) {
-		rc_vn_decoder_fail(dec, field, "a struct is in the chain twice");
 		return false;
 	}
-	seen[index / 64] |= bit;
-	return true;
+	if (dec->depth >= RC_VN_MAX_CHAIN) {
+		rc_vn_decoder_fail(dec, field, "the chain is too long");
+		return false;
+	}
+	*type = rc_vn_get_i32(dec, field);
+	return !dec->error;
 }
+
+/* Memory for struct number `index` of those that may be in a chain; NULL: it is in it already, or memory ran out. */
+void *rc_vn_get_chained(struct rc_vn_decoder *dec, uint64_t *seen, unsigned index, size_t size, const char *field);
 
 void rc_vn_object_wrong(struct rc_vn_decoder *dec, const struct rc_vn_object *object, VkObjectType type,
 	const char *field) __attribute__((cold));

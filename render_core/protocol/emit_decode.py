@@ -1,0 +1,442 @@
+# SPDX-License-Identifier: Apache-2.0
+"""venus_decode_gen.c: bytes to parameters."""
+
+from __future__ import annotations
+
+import re
+
+from layout import Layout, Owner
+from registry import Command, RegistryError, Type
+from shape import Count, Kind, Shape
+from text import Text
+from venus import Venus, WireCommand
+
+READERS = {
+    "int32_t": "rc_vn_get_i32",
+    "uint32_t": "rc_vn_get_u32",
+    "float": "rc_vn_get_f32",
+    "int64_t": "rc_vn_get_i64",
+    "uint64_t": "rc_vn_get_u64",
+    "double": "rc_vn_get_f64",
+    "size_t": "rc_vn_get_u64",
+}
+# Members that Vulkan wants, and that clients leave out where other state makes them meaningless.
+LENIENT = re.compile(r"VkGraphicsPipelineCreateInfo|VkPipeline\w*State\w*CreateInfo\w*")
+
+
+class Decoder:
+    """Writes the functions that read structs, each once, those it needs before it."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.venus: Venus = layout.venus
+        self.text = Text()
+        self._done: set[tuple[str, str]] = set()
+        self.packed: set[str] = set()  # structs that are copied, or used where they lie
+
+    # ---- expressions ----
+
+    def scalar(self, shape: Shape, field: str) -> str:
+        """Reads one scalar."""
+        if self.layout.is_bool(shape):
+            return f"rc_vn_get_bool(dec, {field})"
+        if shape.scalar in READERS:
+            reader = f"{READERS[shape.scalar]}(dec, {field})"
+            plain = shape.scalar == shape.member.type or shape.scalar not in ("int32_t", "uint64_t")
+            return reader if plain else f"({shape.member.type}){reader}"
+        return f"({shape.member.type})rc_vn_get_u32(dec, {field})"
+
+    def handle(self, shape: Shape, owner: Owner, *, partial: bool) -> str:
+        """Reads one handle of a struct: the host's; the id itself in outputs."""
+        field, name = owner.field(shape.member), shape.member.type
+        assert shape.type is not None
+        if partial:
+            return f"({name})(uintptr_t)rc_vn_get_u64(dec, {field})"
+        if f"{owner.name}.{shape.member.name}" in self.venus.rules.keep_objects:
+            return f"({name})rc_vn_get_any_object(dec, {shape.type.object_type}, {field})"
+        return f"({name})rc_vn_get_handle(dec, {shape.type.object_type}, {field})"
+
+    def compound(self, shape: Shape, owner: Owner, target: str, *, partial: bool) -> str:
+        """The call that reads one struct or union into `target`, a pointer."""
+        assert shape.type is not None
+        if not partial and self.layout.packed_width(shape.type):
+            self.packed.add(shape.type.name)
+            target = target.removeprefix("&")
+            place = f"&{target}, sizeof({target})" if target != "element" else "element, sizeof(*element)"
+            return f"rc_vn_get_block(dec, {place}, {owner.field(shape.member)});"
+        suffix = "_partial" if partial else ""
+        if shape.kind is Kind.UNION and self.layout.is_selected(shape.type):
+            return f"get_{shape.type.name}{suffix}(dec, {target}, {owner.pointer}->{shape.member.selector});"
+        return f"get_{shape.type.name}{suffix}(dec, {target});"
+
+    def wanted(self, shape: Shape, owner: Owner) -> bool:
+        """NULL is an error."""
+        member = shape.member
+        return not (member.optional or member.noautovalidity or LENIENT.fullmatch(owner.name))
+
+    # ---- members and parameters that are sent whole ----
+
+    def full(self, shape: Shape, owner: Owner) -> None:
+        """Read a member or an input parameter."""
+        member, text = shape.member, self.text
+        field, place = owner.field(member), f"{owner.pointer}->{member.name}"
+        if shape.kind is Kind.NULL:
+            text(f"rc_vn_expect_null(dec, {field});")
+        elif shape.count is Count.ONE:
+            self._one(shape, owner, field, place)
+        elif shape.count is Count.FIXED:
+            self._fixed(shape, owner, field, place, partial=False)
+        elif shape.count is Count.POINTER:
+            self._pointer(shape, owner, field, place)
+        else:
+            self._dynamic(shape, owner, field, place)
+
+    def _one(self, shape: Shape, owner: Owner, field: str, place: str) -> None:
+        text = self.text
+        if shape.kind is Kind.SCALAR:
+            text(f"{place} = {self.scalar(shape, field)};")
+        elif shape.kind is Kind.STRING:
+            verb = "need" if self.wanted(shape, owner) else "get"
+            text(f"{place} = rc_vn_{verb}_string(dec, {field});")
+        elif shape.kind is Kind.HANDLE and not owner.name:
+            self._handle_param(shape, field, place, owner)
+        elif shape.kind is Kind.HANDLE:
+            text(f"{place} = {self.handle(shape, owner, partial=False)};")
+        else:
+            text(self.compound(shape, owner, f"&{place}", partial=False))
+
+    def _handle_param(self, shape: Shape, field: str, place: str, owner: Owner) -> None:
+        assert shape.type is not None
+        first = owner.members[0] is shape.member
+        verb = "get_owner" if first else "need_object" if self.wanted(shape, owner) else "get_object"
+        self.text(f"{place}_object = rc_vn_{verb}(dec, {shape.type.object_type}, {field});")
+        self.text(f"{place} = ({shape.member.type})rc_vn_object_handle({place}_object);")
+
+    def _fixed(self, shape: Shape, owner: Owner, field: str, place: str, *, partial: bool) -> None:
+        text, length = self.text, shape.member.dims[0]
+        text(f"rc_vn_expect_count(dec, {length}, {field});")
+        if shape.kind is Kind.BYTES:
+            text(f"rc_vn_get_byte_array(dec, {place}, {length}, {field});")
+        elif not partial and self.layout.element_packed(shape):
+            text(f"rc_vn_get_block(dec, {place}, sizeof({place}), {field});")
+        else:
+            with text.block(f"for (size_t i = 0; i < {length}; i++)"):
+                self._element(shape, owner, f"{place}[i]", field, partial=partial)
+
+    def _element(self, shape: Shape, owner: Owner, target: str, field: str, *, partial: bool) -> None:
+        text = self.text
+        if shape.kind is Kind.SCALAR:
+            text(f"{target} = {self.scalar(shape, field)};")
+        elif shape.kind is Kind.HANDLE:
+            text(f"{target} = {self.handle(shape, owner, partial=partial)};")
+        elif shape.kind is Kind.STRING:
+            text(f"{target} = rc_vn_need_string(dec, {field});")
+        else:
+            text(self.compound(shape, owner, f"&{target}", partial=partial))
+
+    def _pointer(self, shape: Shape, owner: Owner, field: str, place: str) -> None:
+        text, name = self.text, shape.member.type
+        verb = "need" if self.wanted(shape, owner) else "get"
+        with text.block(f"if (rc_vn_{verb}_pointer(dec, {field}))"):
+            align = self.layout.element_packed(shape)
+            if align and shape.member.const:
+                text(f"{place} = rc_vn_get_packed(dec, 1, sizeof(*{place}), {align}, {field});")
+                return
+            text(f"{name} *element = rc_vn_get_memory(dec, 1, sizeof(*element), {field});")
+            with text.block("if (element)"):
+                if shape.kind in (Kind.STRUCT, Kind.UNION):
+                    text(self.compound(shape, owner, "element", partial=False))
+                else:
+                    self._element(shape, owner, "*element", field, partial=False)
+                text(f"{place} = element;")
+
+    def _count(self, shape: Shape, owner: Owner, field: str, *, partial: bool = False) -> None:
+        """Declares `count`."""
+        expected = self.layout.expected(owner, shape)
+        size = self.layout.element_size(shape, partial=partial)
+        if size:
+            call = f"rc_vn_get_count(dec, {expected}, {size}, {field})"
+        else:
+            kind = "size" if shape.kind is Kind.BYTES else "count"
+            call = f"rc_vn_get_output_{kind}(dec, {expected}, {field})"
+        if self.wanted(shape, owner):
+            self.text(f"size_t count = {call};")
+            self.text(f"rc_vn_need_all(dec, count, {expected}, {field});")
+        else:
+            self.text(f"size_t count = {call};")
+
+    def _dynamic(self, shape: Shape, owner: Owner, field: str, place: str) -> None:
+        text, member = self.text, shape.member
+        with text.block():
+            self._count(shape, owner, field)
+            align = self.layout.element_packed(shape)
+            if shape.kind is Kind.BYTES and member.const:
+                text(f"{place} = rc_vn_get_bytes(dec, count, {field});")
+            elif align and member.const:
+                text(f"{place} = rc_vn_get_packed(dec, count, sizeof(*{place}), {align}, {field});")
+            elif shape.kind is Kind.HANDLE and not owner.name:
+                self._handle_array_param(shape, field, place)
+            else:
+                self._loop(shape, owner, field, place)
+
+    def _loop(self, shape: Shape, owner: Owner, field: str, place: str) -> None:
+        text = self.text
+        name = "const char *" if shape.kind is Kind.STRING else f"{shape.member.type} "
+        if shape.kind is Kind.BYTES:
+            raise RegistryError(f"{shape.member.where}: {shape.member.name}: bytes that are not const")
+        with text.block("if (count)"):
+            text(f"{name}*elements = rc_vn_get_memory(dec, count, sizeof(*elements), {field});")
+            with text.block("for (size_t i = 0; elements && i < count; i++)"):
+                self._element(shape, owner, "elements[i]", field, partial=False)
+            text(f"{place} = elements;")
+
+    def _handle_array_param(self, shape: Shape, field: str, place: str) -> None:
+        assert shape.type is not None
+        text, name = self.text, shape.member.type
+        with text.block("if (count)"):
+            text(f"{name} *elements = rc_vn_get_memory(dec, count, sizeof(*elements), {field});")
+            text(f"struct rc_vn_object **objects = rc_vn_get_memory(dec, count, sizeof(*objects), {field});")
+            with text.block("for (size_t i = 0; elements && objects && i < count; i++)"):
+                text(f"objects[i] = rc_vn_get_object(dec, {shape.type.object_type}, {field});")
+                text(f"elements[i] = ({name})rc_vn_object_handle(objects[i]);")
+            text(f"{place} = elements;")
+            text(f"{place}_objects = objects;")
+
+    # ---- what the command fills: only what says how much of it there is ----
+
+    def partial(self, shape: Shape, owner: Owner, lengths: set[str]) -> None:
+        """Read what is sent of an output's member, or of an output parameter."""
+        member, text = shape.member, self.text
+        field, place = owner.field(member), f"{owner.pointer}->{member.name}"
+        if shape.count is Count.ONE:
+            if shape.kind is Kind.SCALAR and member.name in lengths:
+                text(f"{place} = {self.scalar(shape, field)};")
+            elif shape.kind is Kind.HANDLE:
+                text(f"{place} = {self.handle(shape, owner, partial=True)};")
+            elif shape.kind is Kind.STRUCT and self.has_partial(shape):
+                text(self.compound(shape, owner, f"&{place}", partial=True))
+            elif shape.kind is Kind.STRING:
+                raise RegistryError(f"{member.where}: {member.name}: strings to be filled are not known")
+        elif shape.count is Count.FIXED:
+            if shape.kind is Kind.HANDLE or self.has_partial(shape):
+                self._fixed(shape, owner, field, place, partial=True)
+            elif shape.kind is Kind.STRUCT:
+                text(f"rc_vn_expect_count(dec, {member.dims[0]}, {field});")
+        elif shape.count is Count.POINTER:
+            self._output_pointer(shape, owner, field, place)
+        else:
+            self._output_array(shape, owner, field, place)
+
+    def has_partial(self, shape: Shape) -> bool:
+        """A struct of which something is sent although it is an output."""
+        return shape.kind is Kind.STRUCT and shape.type is not None and self.struct_has_partial(shape.type)
+
+    def struct_has_partial(self, struct: Type) -> bool:
+        """See has_partial()."""
+        lengths = self.layout.dynamic_lengths(struct)
+        return any(
+            shape.kind in (Kind.STYPE, Kind.CHAIN, Kind.HANDLE)
+            or shape.count in (Count.POINTER, Count.DYNAMIC)
+            or (shape.kind is Kind.SCALAR and shape.member.name in lengths)
+            or (shape.kind is Kind.STRUCT and (shape.count is Count.FIXED or self.has_partial(shape)))
+            for shape in self.layout.shapes(struct)
+        )
+
+    def _output_pointer(self, shape: Shape, owner: Owner, field: str, place: str) -> None:
+        text = self.text
+        verb = "need" if self.wanted(shape, owner) else "get"
+        with text.block(f"if (rc_vn_{verb}_pointer(dec, {field}))"):
+            text(f"{place} = rc_vn_get_memory(dec, 1, sizeof(*{place}), {field});")
+            if shape.in_out or shape.kind is Kind.HANDLE or self.has_partial(shape):
+                with text.block(f"if ({place})"):
+                    if shape.kind is Kind.STRUCT:
+                        text(self.compound(shape, owner, place, partial=True))
+                    else:
+                        self._element(shape, owner, f"*{place}", field, partial=True)
+
+    def _output_array(self, shape: Shape, owner: Owner, field: str, place: str) -> None:
+        text = self.text
+        with text.block():
+            self._count(shape, owner, field, partial=True)
+            with text.block("if (count)"):
+                size = "1" if shape.kind is Kind.BYTES else f"sizeof(*{place})"
+                text(f"{place} = rc_vn_get_memory(dec, count, {size}, {field});")
+                if shape.kind is Kind.HANDLE or self.has_partial(shape):
+                    with text.block(f"for (size_t i = 0; {place} && i < count; i++)"):
+                        self._element(shape, owner, f"{place}[i]", field, partial=True)
+
+    # ---- functions ----
+
+    def need(self, shape: Shape, *, partial: bool) -> None:
+        """Write what reads a shape's struct or union, unless it is there already."""
+        if shape.type is None or shape.kind not in (Kind.STRUCT, Kind.UNION):
+            return
+        if partial and not self.has_partial(shape):
+            return
+        if not partial and self.layout.packed_width(shape.type):
+            self.packed.add(shape.type.name)
+            return
+        key = (shape.type.name, "partial" if partial else "full")
+        if key in self._done:
+            return
+        self._done.add(key)
+        if shape.kind is Kind.UNION:
+            self._union(shape.type)
+        else:
+            self._struct(shape.type, partial=partial)
+
+    def _union(self, union: Type) -> None:
+        for _tag, shape in self.layout.union_cases(union):
+            self.need(shape, partial=False)
+        owner = Owner(union.name, "value", union.members)
+        field, text = f'"{union.name}"', self.text
+        cases = self.layout.union_cases(union)
+        selected = ", int32_t selector" if self.layout.is_selected(union) else ""
+        with text.block(f"static void get_{union.name}(struct rc_vn_decoder *dec, {union.name} *value{selected})"):
+            if not selected:
+                tag, shape = cases[0]
+                text(f'rc_vn_expect_u32(dec, {tag}, {field}, "the union holds another member than the protocol sends");')
+                self.full(shape, owner)
+            else:
+                text(f'rc_vn_expect_u32(dec, (uint32_t)selector, {field}, "the union holds another member than is selected");')
+                with text.block("switch (selector)"):
+                    for tag, shape in cases:
+                        text(f"case {tag}:")
+                        with text.indented():
+                            self.full(shape, owner)
+                            text("break;")
+                    text("default:")
+                    with text.indented():
+                        text(f'rc_vn_decoder_fail(dec, {field}, "there is no such member");')
+        text()
+
+    def _struct(self, struct: Type, *, partial: bool) -> None:
+        chain = self.venus.chain_of(struct) if struct.stype else ()
+        for chained in chain:
+            for shape in self.layout.own(chained):
+                self.need(shape, partial=partial)
+        for shape in self.layout.own(struct):
+            self.need(shape, partial=partial)
+        for chained in chain:
+            self._members(chained, partial=partial)
+        if struct.stype:
+            self._members(struct, partial=partial)
+        suffix = "_partial" if partial else ""
+        if chain:
+            self._chain(struct, chain, partial=partial)
+        text, name = self.text, struct.name
+        with text.block(f"static void get_{name}{suffix}(struct rc_vn_decoder *dec, {name} *value)"):
+            if struct.stype:
+                text(f"value->sType = {struct.stype};")
+                text(f'rc_vn_expect_u32(dec, (uint32_t){struct.stype}, "{name}.sType", "it is of another struct");')
+                if chain:
+                    text(f"uint64_t seen[{(len(chain) + 63) // 64}] = {{0}};")
+                    text(f"value->pNext = get_{name}{suffix}_chain(dec, seen);")
+                else:
+                    text(f'rc_vn_expect_null(dec, "{name}.pNext");')
+                if self._has_members(struct, partial=partial):
+                    text(f"get_{name}{suffix}_members(dec, value);")
+            else:
+                self._body(struct, partial=partial)
+        text()
+
+    def _has_members(self, struct: Type, *, partial: bool) -> bool:
+        if not partial:
+            return bool(self.layout.own(struct))
+        lengths = self.layout.dynamic_lengths(struct)
+        return any(
+            shape.kind is Kind.HANDLE
+            or shape.count in (Count.POINTER, Count.DYNAMIC)
+            or (shape.kind is Kind.SCALAR and shape.member.name in lengths)
+            or (shape.kind is Kind.STRUCT and (shape.count is Count.FIXED or self.has_partial(shape)))
+            for shape in self.layout.own(struct)
+        )
+
+    def _members(self, struct: Type, *, partial: bool) -> None:
+        key = (struct.name, "partial members" if partial else "members")
+        if key in self._done or not self._has_members(struct, partial=partial):
+            return
+        self._done.add(key)
+        suffix = "_partial" if partial else ""
+        head = f"static void get_{struct.name}{suffix}_members(struct rc_vn_decoder *dec, {struct.name} *value)"
+        with self.text.block(head):
+            self._body(struct, partial=partial)
+        self.text()
+
+    def _body(self, struct: Type, *, partial: bool) -> None:
+        owner = Owner(struct.name, "value", struct.members)
+        lengths = self.layout.dynamic_lengths(struct)
+        start = self.text.position
+        for shape in self.layout.own(struct):
+            if partial:
+                self.partial(shape, owner, lengths)
+            else:
+                self.full(shape, owner)
+        if not self.text.mentions("value->", start):
+            self.text("(void)value;")
+
+    def _chain(self, struct: Type, chain: tuple[Type, ...], *, partial: bool) -> None:
+        text, suffix = self.text, "_partial" if partial else ""
+        name = f"get_{struct.name}{suffix}_chain"
+        field = f'"{struct.name}.pNext"'
+        with text.block(f"static void *{name}(struct rc_vn_decoder *dec, uint64_t *seen)"):
+            text("int32_t type;")
+            with text.block(f"if (!rc_vn_get_chain(dec, &type, {field}))"):
+                text("return NULL;")
+            text("void *chained = NULL;")
+            text("dec->depth++;")
+            with text.block("switch (type)"):
+                for index, struct_in in enumerate(chain):
+                    text(f"case {struct_in.stype}: {{")
+                    with text.indented():
+                        text(f"{struct_in.name} *value = rc_vn_get_chained(dec, seen, {index}, sizeof(*value), {field});")
+                        with text.block("if (value)"):
+                            text(f"value->sType = {struct_in.stype};")
+                            text(f"value->pNext = {name}(dec, seen);")
+                            if self._has_members(struct_in, partial=partial):
+                                text(f"get_{struct_in.name}{suffix}_members(dec, value);")
+                        text("chained = value;")
+                        text("break;")
+                    text("}")
+                text("default:")
+                with text.indented():
+                    text(f'rc_vn_decoder_fail(dec, {field}, "a struct is in the chain that is not known there");')
+            text("dec->depth--;")
+            text("return chained;")
+        text()
+
+    def command(self, wire: WireCommand, command: Command) -> None:
+        """Write the function that reads a command's parameters."""
+        shapes = self.layout.param_shapes(command)
+        for shape in shapes:
+            self.need(shape, partial=shape.output)
+        owner = Owner("", "args", command.params)
+        text = self.text
+        head = f"void rc_vn_decode_{wire.short}(struct rc_vn_decoder *dec, struct rc_vn_{wire.short} *args)"
+        with text.block(head):
+            text(f"*args = (struct rc_vn_{wire.short}){{0}};")
+            first = shapes[0] if shapes else None
+            if first is None or first.kind is not Kind.HANDLE or first.count is not Count.ONE:
+                text("dec->device = NULL;")
+            for shape in shapes:
+                if shape.output:
+                    self.partial(shape, owner, set())
+                else:
+                    self.full(shape, owner)
+            for param in command.params:
+                if param.stride:
+                    with text.block(f"if (args->{param.lens[0]} > 1 && args->{param.stride} != sizeof(*args->{param.name}))"):
+                        text(f'rc_vn_decoder_fail(dec, "{param.stride}", "the elements are packed on the wire");')
+        text()
+
+
+def emit_decode(venus: Venus, head: str) -> str:
+    """The file's text."""
+    decoder = Decoder(Layout(venus))
+    for wire, command in venus.decoded:
+        decoder.command(wire, command)
+    sizes = "".join(
+        f'_Static_assert(sizeof({name}) == {decoder.layout.size(venus.registry.types[name])}, "as on the wire");\n'
+        for name in sorted(decoder.packed)
+    )
+    return f'{head}#include "venus_gen.h"\n\n{sizes}\n{decoder.text}'
