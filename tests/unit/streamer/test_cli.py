@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from streamer.cli import main, parse_settings
-from streamer.config import PortRange, Settings, SettingsError, Size
+from streamer.config import PortRange, Settings, SettingsError, Size, VtestSettings
+from streamer.vtest import parse_settings as parse_vtest
 
 
 def test_desktop_has_defaults() -> None:
@@ -20,7 +21,7 @@ def test_all_options_are_read(tmp_path: Path) -> None:
     line = (
         "run --size 1001x701 --no-resize --fps 30 --gpu 1 --convert cpu --encoder libx264 --bitrate 2.5M --host ::1 "
         f"--host localhost --port 0 --tls-cert {tmp_path}/cert --tls-key {tmp_path}/key --udp-ports 5000-5010 "
-        "--ice-server stun:stun.example:3478 --ice-server turn:u:p@turn.example --name Editor --log-level debug"
+        "--ice-server stun:stun.example:3478 --ice-server turn:u:p@turn.example --limit memory-bytes=2G --limit rings=9 --no-swapchain --name Editor --log-level debug"
     )
     assert parse_settings([*line.split(), "--", "editor", "--port", "5", "--", "x"]) == Settings(
         mode="run",
@@ -38,6 +39,8 @@ def test_all_options_are_read(tmp_path: Path) -> None:
         tls_key=tmp_path / "key",
         udp_ports=PortRange(5000, 5010),
         ice_servers=("stun:stun.example:3478", "turn:u:p@turn.example"),
+        limits=("memory-bytes=2147483648", "rings=9"),
+        has_swapchain=False,
         name="Editor",
         log_level="debug",
     )
@@ -111,3 +114,39 @@ def test_taken_port_is_said_before_anything_is_started(
     assert "--port 0" in output.err
     assert output.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_vtest_has_defaults() -> None:
+    assert parse_vtest(["--socket", "/run/v"]) == VtestSettings(Path("/run/v"))
+
+
+def test_vtests_options_are_read() -> None:
+    line = "--socket v --socket-mode 660 --gpu 1 --max-clients 3 --limit clients=5 --no-swapchain --log-level error"
+    assert parse_vtest(line.split()) == VtestSettings(
+        socket=Path("v").absolute(),
+        socket_mode=0o660,
+        gpu="1",
+        max_clients=3,
+        limits=("clients=5",),
+        has_swapchain=False,
+        log_level="error",
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("", "--socket"),
+        ("--socket /v --limit memory", "is no limit"),
+        ("--socket /v --limit memory-bytes=-1", "is no limit"),
+        ("--socket /v --limit memory-bytes=1T", "is no limit"),
+        ("--socket /v --socket-mode 999", "is no file mode"),
+        ("--socket /v --max-clients 0", "not within"),
+        ("--socket /v --sock /w", "unrecognized"),
+    ],
+)
+def test_vtest_says_what_is_wrong(line: str, error: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["vtest", *line.split()])
+    assert ended.value.code == 2
+    assert error in capsys.readouterr().err
