@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import socket
 import subprocess
 import sys
 import tempfile
@@ -13,85 +14,109 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from bench.processes import Usage, descendants, read_usage
+from guest_agent.graphics import GuestDriver, find_driver, graphics_variables, with_graphics
 from streamer.config import vulkan_environment
 
 _ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 GUEST_TIMEOUT_S = 100.0
-_DRIVER_VARIABLES = ("VK_ADD_DRIVER_FILES", "VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VN_DEBUG", "VTEST_SOCKET_NAME")
+# Layers of the machine would be seen by native and Venus alike, but not by everyone who runs the tests.
+_DETERMINED = {"VK_LOADER_LAYERS_DISABLE": "~all~"}
 
 
-def driver_file(name: str) -> Path | None:
-    """Return the ICD file of one of Mesa's drivers ("lvp", "virtio"), the private Mesa's before the machine's."""
-    listed = vulkan_environment().get("VK_ADD_DRIVER_FILES", "").split(":")
-    folders = [Path(path).parent for path in listed if path]
-    folders += [Path(base) / "vulkan/icd.d" for base in ("/etc", "/usr/local/share", "/usr/share")]
-    for folder in folders:
-        for path in sorted(folder.glob(f"{name}_icd*.json")):
-            return path
-    return None
-
-
-def _environment(driver: str) -> dict[str, str]:
-    found = driver_file(driver)
-    if found is None:
-        raise FileNotFoundError(f"there is no {driver}_icd.json: Mesa's Vulkan drivers are not installed")
-    environment = {**os.environ, **vulkan_environment(), "VK_LOADER_LAYERS_DISABLE": "~all~"}
-    for variable in _DRIVER_VARIABLES:
+def native_environment(software: str = "lvp_icd*.json") -> dict[str, str]:
+    """Return the environment of a program on the host's own driver, by the name of its ICD file."""
+    driver = _driver()
+    files = sorted(driver.icd.parent.glob(software))
+    if not files:
+        raise FileNotFoundError(f"there is no {software} beside {driver.icd}")
+    environment = {**os.environ, **vulkan_environment(), **_DETERMINED, "VK_DRIVER_FILES": str(files[0])}
+    for variable in ("VK_ADD_DRIVER_FILES", "VK_ICD_FILENAMES", "VN_DEBUG", "VTEST_SOCKET_NAME"):
         environment.pop(variable, None)
-    return environment | {"VK_DRIVER_FILES": str(found)}
+    return environment
 
 
-def native_environment() -> dict[str, str]:
-    """Return the environment of a program on Mesa's software driver itself."""
-    return _environment("lvp")
+def venus_environment(socket: Path) -> dict[str, str]:
+    """Return the environment of a program on Mesa's stock Venus driver, served on `socket` by a CPU."""
+    return with_graphics(os.environ, graphics_variables(_driver(), str(socket), is_cpu=True)) | _DETERMINED
 
 
-def venus_environment(socket: Path | str) -> dict[str, str]:
-    """Return the environment of a program on Mesa's stock Venus driver, served on `socket`."""
-    return _environment("virtio") | {
-        "VN_DEBUG": "vtest",
-        "VTEST_SOCKET_NAME": str(socket),
-        "MESA_VK_WSI_DEBUG": "sw",
-    }
+def _driver() -> GuestDriver:
+    driver = find_driver()
+    if driver is None:
+        raise FileNotFoundError("Mesa's Venus driver is not installed (mesa-vulkan-drivers 25)")
+    return driver
 
 
 class VenusServer:
-    """A running `heliograph vtest`, whose log is kept in a file."""
+    """Serves Venus clients at a socket: `heliograph vtest`, or one worker by itself for all clients (`shared`).
 
-    def __init__(self, *arguments: str) -> None:
+    The log is kept in a file; `arguments` go to either command.
+    """
+
+    def __init__(self, *arguments: str, shared: bool = False) -> None:
         # Short: a Unix socket is made in it.
         self._directory = tempfile.TemporaryDirectory(prefix="hg-", dir="/tmp", ignore_cleanup_errors=True)
         self.directory = Path(self._directory.name)
         self.socket = self.directory / "vtest"
         self._log_path = self.directory / "log"
+        self._last_log = ""
+        self._control: socket.socket | None = None
         with self._log_path.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "streamer.cli", "vtest", "--socket", str(self.socket), *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                bufsize=0,  # select() must see what has not been read
-                stderr=log,
-                cwd=_ROOT,
-            )
+            self.process = self._start_worker(arguments, log) if shared else self._start_command(arguments, log)
         try:
             self._wait_ready()
         except BaseException:
             self.close()
             raise
 
+    def _start_command(self, arguments: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "streamer.cli", "vtest", "--socket", str(self.socket), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            bufsize=0,  # select() must see what has not been read
+            stderr=log,
+            cwd=_ROOT,
+        )
+
+    def _start_worker(self, arguments: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+        self._control, theirs = socket.socketpair()
+        with theirs, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(str(self.socket))
+            listener.listen(64)
+            fds = (listener.fileno(), theirs.fileno())
+            return subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "render_core.worker", "--gpu", "cpu"),
+                    *("--vtest-fd", str(fds[0]), "--control-fd", str(fds[1]), *arguments),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                cwd=_ROOT,
+                pass_fds=fds,
+                env={**os.environ, **vulkan_environment()},
+            )
+
     @property
     def log(self) -> str:
-        return self._log_path.read_text(errors="replace")
+        """All that it has said, also after its end."""
+        return self._log_path.read_text(errors="replace") if self._log_path.exists() else self._last_log
 
     @property
     def environment(self) -> dict[str, str]:
         return venus_environment(self.socket)
 
     def _wait_ready(self) -> None:
+        if self._control is not None:
+            self._control.settimeout(START_TIMEOUT_S)
+            assert b"ready" in self._control.recv(4096), f"the worker did not start:\n{self.log}"
+            return
         assert self.process.stdout is not None
         deadline_s = time.monotonic() + START_TIMEOUT_S
         line = b""
@@ -115,15 +140,18 @@ class VenusServer:
 
     def close(self) -> int:
         """Stop it; returns its exit code. May be called twice."""
-        if self.process.poll() is None:
+        if self._control is not None:
+            self._control.close()  # how a worker is told to end
+        elif self.process.poll() is None:
             self.process.terminate()
-            try:
-                self.process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
+        try:
+            self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
         code = self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
+        self._last_log = self.log
         self._directory.cleanup()
         return code
 

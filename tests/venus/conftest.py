@@ -9,19 +9,31 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.venus import Run, VenusServer, driver_file, native_environment, run_guest
+from guest_agent.graphics import find_driver
+from tests.support.venus import Run, VenusServer, native_environment, run_guest
 
 Pair = tuple[Run, Run]
 
 
 @pytest.fixture(scope="session")
 def venus() -> Iterator[VenusServer]:
-    if driver_file("virtio") is None:
+    if find_driver() is None:
         pytest.skip("Mesa's Venus driver is not installed (mesa-vulkan-drivers 25)")
     server = VenusServer()
     yield server
     code = server.close()
-    assert code == 0, f"heliograph vtest ended with {code}"
+    assert code == 0, f"heliograph vtest ended with {code}:\n{server.log}"
+
+
+@pytest.fixture
+def worker() -> Iterator[VenusServer]:
+    """One worker for all clients, as a session has it."""
+    if find_driver() is None:
+        pytest.skip("Mesa's Venus driver is not installed (mesa-vulkan-drivers 25)")
+    server = VenusServer(shared=True)
+    yield server
+    code = server.close()
+    assert code == 0, f"the worker ended with {code}:\n{server.log}"
 
 
 @pytest.fixture(scope="session")
