@@ -28,8 +28,8 @@ void *rc_vn_scratch_alloc(struct rc_vn_scratch *scratch, size_t size);
 struct rc_vn_decoder {
 	const uint8_t *cursor, *end;
 	struct rc_vn_scratch *scratch;
-	/* Ids to objects. NULL `object` results: no such id. `context` is the owner's. */
-	struct rc_vn_object *(*find)(void *context, uint64_t id);
+	/* Ids to objects; NULL: no such id. `type` is the one that is wanted: the result's is checked here. `context` is the owner's. */
+	struct rc_vn_object *(*find)(void *context, uint64_t id, VkObjectType type);
 	void *context;
 	/* Of the command's first parameter: every device-level object that is named must be of it. NULL: not checked. */
 	struct rc_vn_object *device;
@@ -263,7 +263,7 @@ static inline struct rc_vn_object *rc_vn_get_any_object(
 	if (!id) {
 		return NULL;
 	}
-	struct rc_vn_object *object = dec->find(dec->context, id);
+	struct rc_vn_object *object = dec->find(dec->context, id, type);
 	if (__builtin_expect(
 			!object || object->type != type || (dec->device && object->device && object->device != dec->device),
 			false)) {

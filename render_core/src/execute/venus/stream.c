@@ -13,7 +13,8 @@ enum {
 	KEPT_COPY = 2 << 20, /* stock clients' streams have up to 1 MiB */
 };
 
-static struct rc_vn_object *find_object(void *context, uint64_t id) {
+static struct rc_vn_object *find_object(void *context, uint64_t id, VkObjectType type) {
+	(void)type;
 	return rc_vn_object_find(context, id);
 }
 
