@@ -1,47 +1,57 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "execute/venus/feedback.h"
 
-static void set(
-	struct rc_vn_command_buffer *commands, enum rc_vn_feedback kind, struct rc_vn_blob *blob, uint64_t offset) {
-	rc_vn_feedback_clear(commands);
-	commands->feedback_blob = rc_vn_blob_ref(blob);
-	commands->feedback_offset = offset;
-	commands->feedback = kind;
+/* Takes the references over. */
+static void set(struct rc_vn_command_buffer *commands, enum rc_vn_feedback kind, struct rc_vn_blob *blob,
+	uint64_t offset, struct rc_vn_blob *source_blob, uint64_t source_offset) {
 	struct rc_vn_device *device = commands->device;
+	rc_vn_feedback_clear(commands);
 	pthread_mutex_lock(&device->feedback_mutex);
+	commands->feedback_blob = blob;
+	commands->feedback_offset = offset;
+	commands->feedback_source_blob = source_blob;
+	commands->feedback_source_offset = source_offset;
+	commands->feedback = kind;
 	rc_list_append(&device->feedback, &commands->feedback_link);
 	pthread_mutex_unlock(&device->feedback_mutex);
 }
 
-/* Where `size` bytes at `offset` of the buffer lie in its blob; false: not in memory that the client sees. */
-static bool locate(const struct rc_vn_buffer *buffer, uint64_t offset, uint64_t size, uint64_t *out) {
-	const struct rc_vn_blob *blob = buffer->memory_blob;
-	if (!blob || offset > buffer->size || size > buffer->size - offset || buffer->memory_offset > blob->size ||
-		offset + size > blob->size - buffer->memory_offset) {
-		return false;
+/* The blob that `size` bytes at `offset` of the buffer lie in, referenced, and where; NULL: not in memory that the client sees. */
+static struct rc_vn_blob *locate(struct rc_vn_buffer *buffer, uint64_t offset, uint64_t size, uint64_t *out) {
+	uint64_t base;
+	struct rc_vn_blob *blob = rc_vn_blob_slot_get(&buffer->memory, &base);
+	if (!blob) {
+		return NULL;
 	}
-	*out = buffer->memory_offset + offset;
-	return *out % size == 0;
+	if (offset > buffer->size || size > buffer->size - offset || base > blob->size ||
+		offset + size > blob->size - base || (base + offset) % size != 0) {
+		rc_vn_blob_unref(blob);
+		return NULL;
+	}
+	*out = base + offset;
+	return blob;
 }
 
 void rc_vn_feedback_note_fill(
-	struct rc_vn_command_buffer *commands, const struct rc_vn_buffer *buffer, uint64_t offset, uint32_t value) {
+	struct rc_vn_command_buffer *commands, struct rc_vn_buffer *buffer, uint64_t offset, uint32_t value) {
 	uint64_t at;
-	if (locate(buffer, offset, sizeof(uint32_t), &at)) {
-		set(commands, RC_VN_FEEDBACK_FENCE, buffer->memory_blob, at);
+	struct rc_vn_blob *blob = locate(buffer, offset, sizeof(uint32_t), &at);
+	if (blob) {
 		commands->feedback_value = value;
+		set(commands, RC_VN_FEEDBACK_FENCE, blob, at, NULL, 0);
 	}
 }
 
-void rc_vn_feedback_note_copy(struct rc_vn_command_buffer *commands, const struct rc_vn_buffer *source,
-	uint64_t source_offset, const struct rc_vn_buffer *destination, uint64_t destination_offset) {
+void rc_vn_feedback_note_copy(struct rc_vn_command_buffer *commands, struct rc_vn_buffer *source,
+	uint64_t source_offset, struct rc_vn_buffer *destination, uint64_t destination_offset) {
 	uint64_t from, to;
-	if (locate(source, source_offset, sizeof(uint64_t), &from) &&
-		locate(destination, destination_offset, sizeof(uint64_t), &to)) {
-		set(commands, RC_VN_FEEDBACK_TIMELINE, destination->memory_blob, to);
-		commands->feedback_source_blob = rc_vn_blob_ref(source->memory_blob);
-		commands->feedback_source_offset = from;
+	struct rc_vn_blob *source_blob = locate(source, source_offset, sizeof(uint64_t), &from);
+	struct rc_vn_blob *blob = source_blob ? locate(destination, destination_offset, sizeof(uint64_t), &to) : NULL;
+	if (!blob) {
+		rc_vn_blob_unref(source_blob);
+		return;
 	}
+	set(commands, RC_VN_FEEDBACK_TIMELINE, blob, to, source_blob, from);
 }
 
 void rc_vn_feedback_clear(struct rc_vn_command_buffer *commands) {
@@ -51,11 +61,12 @@ void rc_vn_feedback_clear(struct rc_vn_command_buffer *commands) {
 	struct rc_vn_device *device = commands->device;
 	pthread_mutex_lock(&device->feedback_mutex);
 	rc_list_remove(&commands->feedback_link);
-	pthread_mutex_unlock(&device->feedback_mutex);
 	commands->feedback = RC_VN_FEEDBACK_NONE;
-	rc_vn_blob_unref(commands->feedback_blob);
-	rc_vn_blob_unref(commands->feedback_source_blob);
+	struct rc_vn_blob *blob = commands->feedback_blob, *source_blob = commands->feedback_source_blob;
 	commands->feedback_blob = commands->feedback_source_blob = NULL;
+	pthread_mutex_unlock(&device->feedback_mutex);
+	rc_vn_blob_unref(blob);
+	rc_vn_blob_unref(source_blob);
 }
 
 void rc_vn_feedback_end(struct rc_vn_command_buffer *commands) {

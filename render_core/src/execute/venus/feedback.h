@@ -8,9 +8,9 @@
 
 /* Recorded: a fill of 4 bytes, a copy of 8 bytes. Anything else that is recorded but barriers takes the mark away again. */
 void rc_vn_feedback_note_fill(
-	struct rc_vn_command_buffer *commands, const struct rc_vn_buffer *buffer, uint64_t offset, uint32_t value);
-void rc_vn_feedback_note_copy(struct rc_vn_command_buffer *commands, const struct rc_vn_buffer *source,
-	uint64_t source_offset, const struct rc_vn_buffer *destination, uint64_t destination_offset);
+	struct rc_vn_command_buffer *commands, struct rc_vn_buffer *buffer, uint64_t offset, uint32_t value);
+void rc_vn_feedback_note_copy(struct rc_vn_command_buffer *commands, struct rc_vn_buffer *source,
+	uint64_t source_offset, struct rc_vn_buffer *destination, uint64_t destination_offset);
 /* Begin, reset, free. */
 void rc_vn_feedback_clear(struct rc_vn_command_buffer *commands);
 

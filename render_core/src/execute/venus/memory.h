@@ -6,18 +6,20 @@
 
 #include "execute/venus/objects.h"
 
-/* vkAllocateMemory. On failure `memory` holds nothing. Chained structs are taken out of a copy of `info` as needed: export, import. */
-VkResult rc_vn_memory_allocate(struct rc_vn_device *device, const VkMemoryAllocateInfo *info, struct rc_vn_memory *memory);
-/* vkFreeMemory: gives everything back but the struct itself. */
+/* vkAllocateMemory. Of the chain only what has a meaning here is passed on: not export and import. On failure `memory` holds nothing, at most a
+ * blob. Any thread. */
+VkResult rc_vn_memory_allocate(
+	struct rc_vn_device *device, const VkMemoryAllocateInfo *info, struct rc_vn_memory *memory);
+/* vkFreeMemory: gives everything back but the struct itself; nothing when the device is abandoned. */
 void rc_vn_memory_free(struct rc_vn_device *device, struct rc_vn_memory *memory);
 
-/* vtest's RESOURCE_CREATE_BLOB with an id: a new reference to the memory's blob; NULL when the id is no host-visible memory of `size`. */
+/* vtest's RESOURCE_CREATE_BLOB with an id: a new reference to the memory's blob; NULL when the id is no host-visible memory of `size` bytes or when its blob was
+ * taken before. The calling thread is a reader of the context's objects, inside rc_vn_reader_enter(). */
 struct rc_vn_blob *rc_vn_memory_take_blob(struct rc_vn_context *context, uint64_t memory_id, uint64_t size);
 
-/* Bytes and blocks of a device's pool, for statistics and tests. */
-struct rc_vn_memory_stats {
-	uint64_t block_bytes, used_bytes, largest_free_bytes;
-	uint32_t blocks, allocations, dedicated;
-};
+/* For a bind: where [offset, offset + requirements->size) of the memory lies in memory->base.handle. False: outside of it, of the wrong type, or
+ * not aligned; the reason is logged and the device is lost, since nobody would be told. */
+bool rc_vn_memory_place(struct rc_vn_device *device, const struct rc_vn_memory *memory, VkDeviceSize offset,
+	const VkMemoryRequirements *requirements, VkDeviceSize *host_offset);
 
 #endif

@@ -3,6 +3,7 @@
 #ifndef RC_VN_OBJECTS_H
 #define RC_VN_OBJECTS_H
 
+#include "execute/venus/blob_slot.h"
 #include "execute/venus/context.h"
 
 struct rc_vn_memory_pool; /* execute/venus/memory_pool.h: device-local blocks of one device */
@@ -41,18 +42,20 @@ struct rc_vn_memory {
 	struct rc_vn_object base; /* handle: the host's VkDeviceMemory (of the whole block when suballocated) */
 	VkDeviceSize size;        /* as the client asked */
 	VkDeviceSize offset;      /* in `handle`: added at every bind */
+	VkDeviceSize host_size;   /* as was asked of the host; a range's: its block's leaves not counted */
 	uint32_t type_index;
-	struct rc_vn_blob *blob;          /* host-visible to the client: its memfd; else NULL */
+	VkMemoryAllocateFlags flags;      /* the host's */
+	struct rc_vn_blob_slot blob;      /* host-visible to the client: its memfd, also when it is poisoned; else empty */
 	struct rc_vn_memory_block *block; /* suballocated from; NULL: an allocation of its own */
-	bool blob_taken;                  /* the client has asked for it */
+	bool recyclable;                  /* goes to the pool's cache */
+	_Atomic bool freed;               /* by one of two threads that destroy it or its device */
+	_Atomic bool blob_taken;          /* the client has asked for it */
 };
 
 struct rc_vn_buffer {
 	struct rc_vn_object base;
 	VkDeviceSize size;
-	/* Where the client's CPU sees it: set by vkBindBufferMemory2 when the memory is a blob. `memory_blob` is referenced. */
-	struct rc_vn_blob *memory_blob;
-	VkDeviceSize memory_offset;
+	struct rc_vn_blob_slot memory; /* where the client sees it; empty when it is bound to none or other memory */
 };
 
 struct rc_vn_semaphore {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "execute/venus/teardown.h"
 
+#include "execute/venus/buffer.h"
 #include "execute/venus/command.h"
 #include "execute/venus/device.h"
-#include "execute/venus/image.h"
 #include "execute/venus/memory.h"
 #include "execute/venus/queue.h"
 #include "execute/venus/watchdog.h"
@@ -82,9 +82,7 @@ static void destroy_object(struct rc_vn_device *device, struct rc_vn_object *obj
 	}
 	if (!device->abandoned) {
 		if (type == VK_OBJECT_TYPE_DEVICE_MEMORY) {
-			if (!object->poisoned) {
-				rc_vn_memory_free(device, rc_vn_from(rc_vn_memory, object));
-			}
+			rc_vn_memory_free(device, rc_vn_from(rc_vn_memory, object));
 		} else {
 			destroy_handle(device, type, handle);
 			if (type == VK_OBJECT_TYPE_BUFFER) {
