@@ -99,3 +99,10 @@ void rc_vn_execute_GetDeviceMemoryOpaqueCaptureAddress(
 	info.memory = (VkDeviceMemory)(uintptr_t)memory->base.handle;
 	args->ret = device->vk.GetDeviceMemoryOpaqueCaptureAddress(args->device, &info);
 }
+
+/* Blobs are shared with clients, and cannot be imported as memory: vtest carries no fds from them. */
+void rc_vn_execute_GetMemoryResourcePropertiesMESA(
+	struct rc_vn_stream *stream, struct rc_vn_GetMemoryResourcePropertiesMESA *args) {
+	(void)stream;
+	args->ret = VK_ERROR_INVALID_EXTERNAL_HANDLE;
+}
