@@ -88,28 +88,32 @@ struct rc_import *rc_import_host(struct rc_device *device, void *data, VkDeviceS
 	return allocate(import, index, size, &host);
 }
 
-struct rc_import *rc_import_create_exported(struct rc_device *device, VkDeviceSize size, enum rc_export type, int *fd) {
-	struct rc_import *import = device->vk.GetMemoryFdKHR ? create_buffer(device, size, handle_type(type)) : NULL;
-	if (!import) {
-		return NULL;
-	}
+/* Allocate memory for the import's buffer alone, with `next` in the chain (NULL: nothing), in the device's own memory if that will do, and bind.
+ * Destroys the import on failure. */
+static struct rc_import *allocate_dedicated(struct rc_import *import, const void *next) {
+	struct rc_device *device = import->device;
 	VkMemoryRequirements requirements;
 	device->vk.GetBufferMemoryRequirements(device->device, import->buffer, &requirements);
 	uint32_t index = rc_device_memory_type(device, requirements.memoryTypeBits, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT);
 	if (index == UINT32_MAX) {
 		index = rc_device_memory_type(device, requirements.memoryTypeBits, 0);
 	}
-	import->size = requirements.size;
 	const VkMemoryDedicatedAllocateInfo dedicated = {
 		.sType = VK_STRUCTURE_TYPE_MEMORY_DEDICATED_ALLOCATE_INFO,
+		.pNext = next,
 		.buffer = import->buffer,
 	};
-	const VkExportMemoryAllocateInfo export_info = {
+	import->size = requirements.size;
+	return allocate(import, index, requirements.size, &dedicated);
+}
+
+struct rc_import *rc_import_create_exported(struct rc_device *device, VkDeviceSize size, enum rc_export type, int *fd) {
+	struct rc_import *import = device->vk.GetMemoryFdKHR ? create_buffer(device, size, handle_type(type)) : NULL;
+	const VkExportMemoryAllocateInfo info = {
 		.sType = VK_STRUCTURE_TYPE_EXPORT_MEMORY_ALLOCATE_INFO,
-		.pNext = &dedicated,
 		.handleTypes = handle_type(type),
 	};
-	import = allocate(import, index, requirements.size, &export_info);
+	import = import ? allocate_dedicated(import, &info) : NULL;
 	const VkMemoryGetFdInfoKHR get = {
 		.sType = VK_STRUCTURE_TYPE_MEMORY_GET_FD_INFO_KHR,
 		.memory = import ? import->memory : VK_NULL_HANDLE,
@@ -124,26 +128,12 @@ struct rc_import *rc_import_create_exported(struct rc_device *device, VkDeviceSi
 
 struct rc_import *rc_import_fd(struct rc_device *device, VkDeviceSize size, enum rc_export type, int fd) {
 	struct rc_import *import = create_buffer(device, size, handle_type(type));
-	if (!import) {
-		return NULL;
-	}
-	VkMemoryRequirements requirements;
-	device->vk.GetBufferMemoryRequirements(device->device, import->buffer, &requirements);
-	uint32_t index = rc_device_memory_type(device, requirements.memoryTypeBits, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT);
-	if (index == UINT32_MAX) {
-		index = rc_device_memory_type(device, requirements.memoryTypeBits, 0);
-	}
-	const VkMemoryDedicatedAllocateInfo dedicated = {
-		.sType = VK_STRUCTURE_TYPE_MEMORY_DEDICATED_ALLOCATE_INFO,
-		.buffer = import->buffer,
-	};
 	const VkImportMemoryFdInfoKHR info = {
 		.sType = VK_STRUCTURE_TYPE_IMPORT_MEMORY_FD_INFO_KHR,
-		.pNext = &dedicated,
 		.handleType = handle_type(type),
 		.fd = fd,
 	};
-	return allocate(import, index, requirements.size, &info);
+	return import ? allocate_dedicated(import, &info) : NULL;
 }
 
 void rc_import_destroy(struct rc_import *import) {
