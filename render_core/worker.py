@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+import select
 import signal
 import socket
 import struct
 import sys
+import threading
+import time
 from typing import Any
 
 from ._ffi import ffi, lib
@@ -22,6 +26,9 @@ from .errors import RenderCoreError, check
 
 LOG_LEVELS = {"error": 0, "warn": 1, "warning": 1, "info": 2, "debug": 3}
 NOBODY = 65534
+# Between the owner's end and ours: for the loop to return, and then for the core to end.
+LOOP_PATIENCE_S = 10.0
+END_PATIENCE_S = 45.0
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -61,11 +68,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _create_core(args: argparse.Namespace) -> Any:
     gpu = ffi.new("char[]", args.gpu.encode())
+    names = [ffi.new("char[]", name.encode()) for name, _value in args.limit]
+    limits = ffi.new("struct rc_limit[]", [(name, limit[1]) for name, limit in zip(names, args.limit, strict=True)])
     params = ffi.new(
         "struct rc_core_params *",
         {
             "display_fd": args.display_fd,
             "frames_fd": args.frames_fd,
+            "vtest_fd": args.vtest_fd,
+            "guard_fd": args.guard_fd,
+            "vtest_once": args.once,
+            "venus_swapchain": not args.no_swapchain,
+            "limits": limits,
+            "limit_count": len(args.limit),
             "gpu": gpu,
             "width": args.size[0],
             "height": args.size[1],
@@ -100,6 +115,34 @@ def _say_ready(control: socket.socket, device: DeviceInfo, venus: bool) -> None:
     control.sendall(struct.pack("<I", len(body)) + body)
 
 
+class _Backstop:
+    """Ends the process when its owner is gone and the loop does not notice, as it hangs in a driver."""
+
+    def __init__(self, core: Any, control: socket.socket) -> None:
+        self._core = core
+        self._control = control
+        self._lock = threading.Lock()
+        self._has_returned = False
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def handle_return(self) -> None:
+        """The loop has returned: the core ends in order."""
+        with self._lock:
+            self._has_returned = True
+
+    def _run(self) -> None:
+        poll = select.poll()
+        poll.register(self._control, select.POLLHUP)
+        poll.poll()
+        time.sleep(LOOP_PATIENCE_S)
+        with self._lock:
+            if not self._has_returned:
+                lib.rc_core_end_clients(self._core)
+        time.sleep(END_PATIENCE_S)
+        sys.stderr.write("error: the render worker does not end by itself\n")
+        os._exit(1)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the worker; returns its exit code."""
     args = _parser().parse_args(argv)
@@ -114,18 +157,29 @@ def main(argv: list[str] | None = None) -> int:
     raw = ffi.new("struct rc_device_info *")
     lib.rc_core_device_info(core, raw)
     device = device_info(raw)
+    serves_venus = lib.rc_core_serves_venus(core)
     # rc_core_run() holds the main thread, so Python's handlers would never run; ^C is the gateway's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    check(lib.rc_core_stop_on_signal(core, signal.SIGTERM), "SIGTERM cannot be handled")
+    backstop = _Backstop(core, control)
     try:
         _enter_sandbox(device, args.uid, args.gid)
     except RenderCoreError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    _say_ready(control, device, False)
-    check(lib.rc_core_run(core, args.control_fd), "the render core's loop failed")
+    _say_ready(control, device, serves_venus)
+    try:
+        check(lib.rc_core_run(core, args.control_fd), "the render core's loop failed")
+    except RenderCoreError as error:
+        sys.stderr.write(f"error: {error}\n")
+        code = 1
+    else:
+        code = 0
+    backstop.handle_return()
     ffi.release(core)
-    return 0
+    return code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Not by sys.exit(): a driver that hangs has threads that the interpreter's end, or the C library's, would wait for.
+    os._exit(main())

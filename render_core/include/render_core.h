@@ -64,16 +64,30 @@ struct rc_rect {
 	uint32_t x, y, width, height;
 };
 
-/* ---- the core: one guest's display, from its link to the frame ring ---- */
+/* ---- the core: one guest's display, from its link to the frame ring, and its programs' graphics ---- */
 
 /* Opaque. Owned by one thread; only rc_core_stop() may be called from others. */
 struct rc_core;
 
-/* fds: listening AF_UNIX SOCK_SEQPACKET sockets, borrowed (the core dups them). `gpu`: "auto", "cpu", an index, or the first
- * hexadecimal digits of a device UUID; NULL = "auto". `log_fd`: lines are written there, -1 = nowhere. */
+/* A limit of what Venus clients may use, by its name in docs/protocol/venus-limits.md. */
+struct rc_limit {
+	const char *name;
+	uint64_t value;
+};
+
+/* fds: listening AF_UNIX sockets, borrowed (the core dups them): SOCK_SEQPACKET for display and frames (both or none, -1), SOCK_STREAM for
+ * vtest (-1: none), where Venus clients connect. `guard_fd`: connected SOCK_SEQPACKET, borrowed until rc_core_destroy(), the worker's end of
+ * the guard link (docs/protocol/guard-link.md); -1: none. `gpu`: "auto", "cpu", an index, or the first hexadecimal digits of a device UUID;
+ * NULL = "auto". `log_fd`: lines are written there, -1 = nowhere. */
 struct rc_core_params {
 	int display_fd;
 	int frames_fd;
+	int vtest_fd;
+	int guard_fd;
+	bool vtest_once;      /* rc_core_run() returns when the first Venus client has left */
+	bool venus_swapchain; /* Venus clients see the extensions that Mesa 25.0 wants before it offers swapchains */
+	const struct rc_limit *limits;
+	size_t limit_count; /* those that are not named keep their defaults */
 	const char *gpu;
 	uint32_t width, height; /* size the display asks the guest for at first, 16..RC_MAX_SIZE */
 	uint32_t refresh_mhz;   /* frame rate, 1000..1000000 */
@@ -96,14 +110,25 @@ struct rc_device_info {
 /* Open the Vulkan device and make the core. On success *out is the caller's, who ends it with rc_core_destroy(). Errors are logged to log_fd. */
 enum rc_result rc_core_create(const struct rc_core_params *params, struct rc_core **out);
 
-/* NULL is allowed. All guests and consumers are disconnected, all memory is given back. */
+/* NULL is allowed. All guests and consumers are disconnected, all memory is given back. A driver that hangs keeps what it uses: the process
+ * should end soon, without waiting for its threads. */
 void rc_core_destroy(struct rc_core *core);
 
-/* Serve until rc_core_stop(), or until `watch_fd` (-1: none; borrowed) reads end of file. Returns RC_OK then. */
+/* Serve until rc_core_stop(), or until `watch_fd` (-1: none; borrowed) reads end of file. Returns RC_OK then, RC_ERROR_DEVICE when the device
+ * hangs and nobody uses it any more: a new process may do better. */
 enum rc_result rc_core_run(struct rc_core *core, int watch_fd);
 
 /* Make rc_core_run() return. Any thread; async-signal-safe. */
 void rc_core_stop(struct rc_core *core);
+
+/* From now on `signal_number` calls rc_core_stop(), until rc_core_destroy(). One core a process. */
+enum rc_result rc_core_stop_on_signal(struct rc_core *core, int signal_number);
+
+/* Mark all Venus clients' rings FATAL, for a process that will end without rc_core_destroy(). Any thread. */
+void rc_core_end_clients(struct rc_core *core);
+
+/* Whether Venus clients are served: vtest_fd was given, and the device can. */
+bool rc_core_serves_venus(const struct rc_core *core);
 
 void rc_core_device_info(const struct rc_core *core, struct rc_device_info *out);
 

@@ -284,7 +284,7 @@ bool rc_vtest_reap(struct rc_vtest *vtest) {
 	return atomic_load(&vtest->abandoned) && rc_list_empty(&vtest->clients);
 }
 
-static void tell_to_end(struct rc_vtest *vtest) {
+void rc_vtest_end_clients(struct rc_vtest *vtest) {
 	pthread_mutex_lock(&vtest->mutex);
 	for (struct rc_list *link = vtest->clients.next; link != &vtest->clients; link = link->next) {
 		struct rc_vn_context *context = rc_container_of(link, struct client, link)->context;
@@ -321,7 +321,7 @@ bool rc_vtest_destroy(struct rc_vtest *vtest) {
 	}
 	rc_loop_remove(vtest->loop, &vtest->listener);
 	close(vtest->listener_fd);
-	tell_to_end(vtest);
+	rc_vtest_end_clients(vtest);
 	if (!join_all(vtest)) {
 		rc_log(vtest->guest->log, RC_LOG_ERROR, "venus: a client's thread does not end");
 		return false; /* with all that it uses */

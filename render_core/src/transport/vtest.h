@@ -21,6 +21,8 @@ enum rc_result rc_vtest_create(const struct rc_vtest_params *params, struct rc_v
 /* Ends all clients: FATAL on their rings, then threads joined, then objects. NULL is allowed. False: a client's thread does not end within half a
  * minute (a driver hangs): guest and device are in use for ever, the caller must leave them and end the process. */
 bool rc_vtest_destroy(struct rc_vtest *vtest);
+/* Set FATAL on all rings and tell the clients' threads to end, without waiting for them. Any thread. */
+void rc_vtest_end_clients(struct rc_vtest *vtest);
 /* Called by the loop's owner between waits: frees clients whose threads have ended (the loop wakes up for it). True: a hung device was abandoned and
  * no client is left: the worker should be replaced. */
 bool rc_vtest_reap(struct rc_vtest *vtest);
