@@ -62,6 +62,14 @@ def wait_until(is_so: Callable[[], bool], what: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
+def wait_for_rest(server: VenusServer, before: Usage) -> None:
+    """Wait until the worker has no more files and threads than before."""
+    wait_until(
+        lambda: (now := worker_usage(server)).fds <= before.fds and now.threads <= before.threads,
+        lambda: f"before: {before}\nnow: {worker_usage(server)}\n{server.log}",
+    )
+
+
 def visit(server: VenusServer) -> None:
     """A correct client comes and goes."""
     with VenusClient(server.socket) as client:
@@ -88,11 +96,7 @@ def test_nothing_is_left_of_a_guest_that_ends_badly(worker: VenusServer, tmp_pat
         if before is None:  # threads and files of the driver itself stay after the first
             time.sleep(1.0)
             before = worker_usage(worker)
-        first = before
-        wait_until(
-            lambda: (now := worker_usage(worker)).fds <= first.fds and now.threads <= first.threads,
-            lambda: f"before: {first}\nnow: {worker_usage(worker)}\n{worker.log}",
-        )
+        wait_for_rest(worker, before)
         rss.append(worker_usage(worker).rss_bytes)
     assert rss[-1] <= rss[0] + RSS_SLACK_BYTES, rss
 
