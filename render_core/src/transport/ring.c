@@ -264,8 +264,8 @@ void rc_vn_ring_create(struct rc_vn_stream *stream, uint64_t id, const VkRingCre
 		rc_vn_stream_fail(stream, "ring", "out of memory");
 		return;
 	}
-	if (atomic_load(ring->head) != 0 || atomic_load(ring->tail) != 0) {
-		rc_vn_stream_fail(stream, "pCreateInfo", "head or tail are not 0");
+	if (atomic_load(ring->head) != 0) { /* the tail: a client need not wait before its first commands */
+		rc_vn_stream_fail(stream, "pCreateInfo", "the head is not 0");
 		free_ring(ring);
 		return;
 	}
