@@ -255,8 +255,9 @@ class Encoder:
             self.need(shape, partial=shape.output)
         owner = Owner("", "args", command.params)
         text = self.text
-        head = f"void rc_vn_encode_{wire.short}_request(struct rc_vn_encoder *enc, const struct rc_vn_{wire.short} *args)"
+        head = f"static void request_{wire.short}(struct rc_vn_encoder *enc, const void *data)"
         with text.block(head):
+            text(f"const struct rc_vn_{wire.short} *args = data;")
             start = text.position
             for shape in shapes:
                 if shape.output:

@@ -12,6 +12,7 @@ from emit_encode import emit_encode
 from emit_execute import emit_execute
 from emit_header import HEAD, comment_source, emit_header, emit_mesa_header
 from emit_tables import emit_tables
+from emit_test import emit_test
 from registry import RegistryError, read_registry
 from venus import Venus, check_version, read_rules
 
@@ -26,9 +27,11 @@ def load(registry: Path, *, folder: Path = HERE) -> Venus:
     return Venus(read, folder / "commands.csv", folder / "extensions.csv", rules)
 
 
-def outputs(venus: Venus) -> dict[str, str]:
-    """The generated files: name to text."""
+def outputs(venus: Venus, *, tests: bool = False) -> dict[str, str]:
+    """The generated files: name to text. `tests`: those that only tests use."""
     head = HEAD.format(source=comment_source(venus))
+    if tests:
+        return emit_test(venus, head)
     return {
         "venus_gen.h": emit_header(venus),
         "venus_mesa_gen.h": emit_mesa_header(venus),
@@ -44,9 +47,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--registry", type=Path, required=True, help="the distribution's vk.xml")
     parser.add_argument("--output", type=Path, required=True, help="the folder for the generated files")
+    parser.add_argument("--tests", action="store_true", help="write what tests use instead")
     options = parser.parse_args()
     try:
-        files = outputs(load(options.registry))
+        files = outputs(load(options.registry), tests=options.tests)
     except RegistryError as error:
         sys.stderr.write(f"generate.py: {error}\n")
         return 1

@@ -309,7 +309,9 @@ static inline uintptr_t rc_vn_get_handle(struct rc_vn_decoder *dec, VkObjectType
 
 static inline void rc_vn_put_block(struct rc_vn_encoder *enc, const void *value, size_t size) {
 	if (__builtin_expect(size <= (size_t)(enc->end - enc->cursor), true)) {
-		memcpy(enc->cursor, value, size);
+		if (size) { /* arrays without elements are NULL */
+			memcpy(enc->cursor, value, size);
+		}
 		enc->cursor += size;
 	} else {
 		enc->overflow = true;
