@@ -7,7 +7,6 @@
 #include "execute/venus/memory_pool.h"
 #include "execute/venus/object.h"
 #include "execute/venus/queue.h"
-#include "execute/venus/required.h"
 #include "execute/venus/teardown.h"
 #include "execute/venus/watchdog.h"
 
@@ -64,11 +63,6 @@ static void close_device(struct rc_vn_device *device) {
 void rc_vn_execute_CreateDevice(struct rc_vn_stream *stream, struct rc_vn_CreateDevice *args) {
 	struct rc_vn_context *context = stream->context;
 	struct rc_vn_device_request request;
-	if (!rc_vn_required(stream, args->physicalDevice_object, "physicalDevice") ||
-		!rc_vn_required(stream, args->pCreateInfo, "pCreateInfo") ||
-		!rc_vn_required(stream, args->pDevice, "pDevice")) {
-		return;
-	}
 	if (!rc_vn_may_create(stream, VK_OBJECT_TYPE_DEVICE)) {
 		args->ret = VK_ERROR_TOO_MANY_OBJECTS;
 		return;

@@ -1,23 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What clients learn of formats, and of sharing with others: nothing of the host's is shared with them but mapped memory. */
 #include "execute/venus/chain.h"
-#include "execute/venus/required.h"
+#include "execute/venus/stream.h"
 
 void rc_vn_execute_GetPhysicalDeviceFormatProperties(
 	struct rc_vn_stream *stream, struct rc_vn_GetPhysicalDeviceFormatProperties *args) {
 	const struct rc_vn_guest *guest = stream->context->guest;
-	if (rc_vn_required(stream, args->pFormatProperties, "pFormatProperties")) {
-		guest->vk.GetPhysicalDeviceFormatProperties(guest->physical, args->format, args->pFormatProperties);
-	}
+	guest->vk.GetPhysicalDeviceFormatProperties(guest->physical, args->format, args->pFormatProperties);
 }
 
 /* VK_EXT_image_drm_format_modifier is shown where the client's driver wants to see it; no format has a modifier. */
 void rc_vn_execute_GetPhysicalDeviceFormatProperties2(
 	struct rc_vn_stream *stream, struct rc_vn_GetPhysicalDeviceFormatProperties2 *args) {
 	const struct rc_vn_guest *guest = stream->context->guest;
-	if (!rc_vn_required(stream, args->pFormatProperties, "pFormatProperties")) {
-		return;
-	}
 	struct rc_vn_chain_gap list =
 		rc_vn_chain_take(args->pFormatProperties, VK_STRUCTURE_TYPE_DRM_FORMAT_MODIFIER_PROPERTIES_LIST_EXT);
 	struct rc_vn_chain_gap list2 =
@@ -46,9 +41,6 @@ static bool is_offered(VkImageTiling tiling, VkImageCreateFlags flags) {
 void rc_vn_execute_GetPhysicalDeviceImageFormatProperties(
 	struct rc_vn_stream *stream, struct rc_vn_GetPhysicalDeviceImageFormatProperties *args) {
 	const struct rc_vn_guest *guest = stream->context->guest;
-	if (!rc_vn_required(stream, args->pImageFormatProperties, "pImageFormatProperties")) {
-		return;
-	}
 	args->ret = VK_ERROR_FORMAT_NOT_SUPPORTED;
 	if (is_offered(args->tiling, args->flags)) {
 		args->ret = guest->vk.GetPhysicalDeviceImageFormatProperties(guest->physical, args->format, args->type,
@@ -60,10 +52,6 @@ void rc_vn_execute_GetPhysicalDeviceImageFormatProperties2(
 	struct rc_vn_stream *stream, struct rc_vn_GetPhysicalDeviceImageFormatProperties2 *args) {
 	const struct rc_vn_guest *guest = stream->context->guest;
 	const VkPhysicalDeviceImageFormatInfo2 *info = args->pImageFormatInfo;
-	if (!rc_vn_required(stream, info, "pImageFormatInfo") ||
-		!rc_vn_required(stream, args->pImageFormatProperties, "pImageFormatProperties")) {
-		return;
-	}
 	const struct rc_vn_chain_gap external =
 		rc_vn_chain_take(info, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_IMAGE_FORMAT_INFO);
 	const VkPhysicalDeviceExternalImageFormatInfo *shared = (const void *)external.taken;
@@ -81,27 +69,25 @@ void rc_vn_execute_GetPhysicalDeviceImageFormatProperties2(
 
 void rc_vn_execute_GetPhysicalDeviceSparseImageFormatProperties(
 	struct rc_vn_stream *stream, struct rc_vn_GetPhysicalDeviceSparseImageFormatProperties *args) {
-	if (rc_vn_required(stream, args->pPropertyCount, "pPropertyCount")) {
-		*args->pPropertyCount = 0;
-	}
+	(void)stream;
+	*args->pPropertyCount = 0;
 }
 
 void rc_vn_execute_GetPhysicalDeviceSparseImageFormatProperties2(
 	struct rc_vn_stream *stream, struct rc_vn_GetPhysicalDeviceSparseImageFormatProperties2 *args) {
-	if (rc_vn_required(stream, args->pPropertyCount, "pPropertyCount")) {
-		*args->pPropertyCount = 0;
-	}
+	(void)stream;
+	*args->pPropertyCount = 0;
 }
 
 /* Zeros, which is what the structs hold: no kind of handle can be exported or imported. */
 void rc_vn_execute_GetPhysicalDeviceExternalBufferProperties(
 	struct rc_vn_stream *stream, struct rc_vn_GetPhysicalDeviceExternalBufferProperties *args) {
-	rc_vn_required(stream, args->pExternalBufferProperties, "pExternalBufferProperties");
+	(void)stream, (void)args;
 }
 
 void rc_vn_execute_GetPhysicalDeviceExternalFenceProperties(
 	struct rc_vn_stream *stream, struct rc_vn_GetPhysicalDeviceExternalFenceProperties *args) {
-	rc_vn_required(stream, args->pExternalFenceProperties, "pExternalFenceProperties");
+	(void)stream, (void)args;
 }
 
 /* Binary semaphores take what vkImportSemaphoreResourceMESA gives them: a payload that is signalled already. Mesa makes swapchains and
@@ -109,10 +95,7 @@ void rc_vn_execute_GetPhysicalDeviceExternalFenceProperties(
 void rc_vn_execute_GetPhysicalDeviceExternalSemaphoreProperties(
 	struct rc_vn_stream *stream, struct rc_vn_GetPhysicalDeviceExternalSemaphoreProperties *args) {
 	const VkPhysicalDeviceExternalSemaphoreInfo *info = args->pExternalSemaphoreInfo;
-	if (!rc_vn_required(stream, info, "pExternalSemaphoreInfo") ||
-		!rc_vn_required(stream, args->pExternalSemaphoreProperties, "pExternalSemaphoreProperties")) {
-		return;
-	}
+	(void)stream;
 	const VkSemaphoreTypeCreateInfo *type = rc_vn_chain_find(info, VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO);
 	if (info->handleType == VK_EXTERNAL_SEMAPHORE_HANDLE_TYPE_SYNC_FD_BIT &&
 		(!type || type->semaphoreType == VK_SEMAPHORE_TYPE_BINARY)) {

@@ -7,18 +7,12 @@
 #include "execute/venus/stream.h"
 
 void rc_vn_execute_EnumerateInstanceVersion(struct rc_vn_stream *stream, struct rc_vn_EnumerateInstanceVersion *args) {
-	if (args->pApiVersion) {
-		*args->pApiVersion = stream->context->guest->api_version;
-	}
+	*args->pApiVersion = stream->context->guest->api_version;
 	args->ret = VK_SUCCESS;
 }
 
 void rc_vn_execute_CreateInstance(struct rc_vn_stream *stream, struct rc_vn_CreateInstance *args) {
 	const VkInstanceCreateInfo *info = args->pCreateInfo;
-	if (!info || !args->pInstance) {
-		rc_vn_stream_fail(stream, info ? "pInstance" : "pCreateInfo", "is missing");
-		return;
-	}
 	/* The worker's instance exists already, as it must: its sandbox opens no file any more. */
 	if (info->enabledLayerCount) {
 		args->ret = VK_ERROR_LAYER_NOT_PRESENT;
@@ -67,10 +61,6 @@ static bool name_physical(struct rc_vn_stream *stream, struct rc_vn_object *inst
 }
 
 void rc_vn_execute_EnumeratePhysicalDevices(struct rc_vn_stream *stream, struct rc_vn_EnumeratePhysicalDevices *args) {
-	if (!args->instance_object || !args->pPhysicalDeviceCount) {
-		rc_vn_stream_fail(stream, args->instance_object ? "pPhysicalDeviceCount" : "instance", "is missing");
-		return;
-	}
 	args->ret = VK_SUCCESS;
 	if (args->pPhysicalDevices) {
 		if (*args->pPhysicalDeviceCount == 0) {
@@ -86,10 +76,6 @@ void rc_vn_execute_EnumeratePhysicalDevices(struct rc_vn_stream *stream, struct 
 
 void rc_vn_execute_EnumeratePhysicalDeviceGroups(
 	struct rc_vn_stream *stream, struct rc_vn_EnumeratePhysicalDeviceGroups *args) {
-	if (!args->instance_object || !args->pPhysicalDeviceGroupCount) {
-		rc_vn_stream_fail(stream, args->instance_object ? "pPhysicalDeviceGroupCount" : "instance", "is missing");
-		return;
-	}
 	args->ret = VK_SUCCESS;
 	VkPhysicalDeviceGroupProperties *group = args->pPhysicalDeviceGroupProperties;
 	if (group && *args->pPhysicalDeviceGroupCount == 0) {
@@ -118,37 +104,27 @@ void rc_vn_execute_EnumeratePhysicalDeviceGroups(
 void rc_vn_execute_EnumerateInstanceExtensionProperties(
 	struct rc_vn_stream *stream, struct rc_vn_EnumerateInstanceExtensionProperties *args) {
 	(void)stream;
-	if (args->pPropertyCount) {
-		*args->pPropertyCount = 0;
-	}
+	*args->pPropertyCount = 0;
 	args->ret = args->pLayerName ? VK_ERROR_LAYER_NOT_PRESENT : VK_SUCCESS;
 }
 
 void rc_vn_execute_EnumerateInstanceLayerProperties(
 	struct rc_vn_stream *stream, struct rc_vn_EnumerateInstanceLayerProperties *args) {
 	(void)stream;
-	if (args->pPropertyCount) {
-		*args->pPropertyCount = 0;
-	}
+	*args->pPropertyCount = 0;
 	args->ret = VK_SUCCESS;
 }
 
 void rc_vn_execute_EnumerateDeviceLayerProperties(
 	struct rc_vn_stream *stream, struct rc_vn_EnumerateDeviceLayerProperties *args) {
 	(void)stream;
-	if (args->pPropertyCount) {
-		*args->pPropertyCount = 0;
-	}
+	*args->pPropertyCount = 0;
 	args->ret = VK_SUCCESS;
 }
 
 void rc_vn_execute_EnumerateDeviceExtensionProperties(
 	struct rc_vn_stream *stream, struct rc_vn_EnumerateDeviceExtensionProperties *args) {
 	const struct rc_vn_guest *guest = stream->context->guest;
-	if (!args->pPropertyCount) {
-		rc_vn_stream_fail(stream, "pPropertyCount", "is missing");
-		return;
-	}
 	if (args->pLayerName && *args->pLayerName) {
 		*args->pPropertyCount = 0;
 		args->ret = VK_ERROR_LAYER_NOT_PRESENT;

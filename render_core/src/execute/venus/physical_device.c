@@ -6,24 +6,20 @@
 #include "execute/venus/chain.h"
 #include "execute/venus/extension_filter.h"
 #include "execute/venus/feature_filter.h"
-#include "execute/venus/required.h"
+#include "execute/venus/stream.h"
 
 void rc_vn_execute_GetPhysicalDeviceFeatures(
 	struct rc_vn_stream *stream, struct rc_vn_GetPhysicalDeviceFeatures *args) {
 	const struct rc_vn_guest *guest = stream->context->guest;
-	if (rc_vn_required(stream, args->pFeatures, "pFeatures")) {
-		guest->vk.GetPhysicalDeviceFeatures(guest->physical, args->pFeatures);
-		rc_vn_features_hide(args->pFeatures);
-	}
+	guest->vk.GetPhysicalDeviceFeatures(guest->physical, args->pFeatures);
+	rc_vn_features_hide(args->pFeatures);
 }
 
 void rc_vn_execute_GetPhysicalDeviceFeatures2(
 	struct rc_vn_stream *stream, struct rc_vn_GetPhysicalDeviceFeatures2 *args) {
 	const struct rc_vn_guest *guest = stream->context->guest;
-	if (rc_vn_required(stream, args->pFeatures, "pFeatures")) {
-		guest->vk.GetPhysicalDeviceFeatures2(guest->physical, args->pFeatures);
-		rc_vn_features_hide_chain(args->pFeatures);
-	}
+	guest->vk.GetPhysicalDeviceFeatures2(guest->physical, args->pFeatures);
+	rc_vn_features_hide_chain(args->pFeatures);
 }
 
 static void limit_properties(const struct rc_vn_guest *guest, VkPhysicalDeviceProperties *properties) {
@@ -48,43 +44,32 @@ static void limit_properties(const struct rc_vn_guest *guest, VkPhysicalDevicePr
 void rc_vn_execute_GetPhysicalDeviceProperties(
 	struct rc_vn_stream *stream, struct rc_vn_GetPhysicalDeviceProperties *args) {
 	const struct rc_vn_guest *guest = stream->context->guest;
-	if (rc_vn_required(stream, args->pProperties, "pProperties")) {
-		guest->vk.GetPhysicalDeviceProperties(guest->physical, args->pProperties);
-		limit_properties(guest, args->pProperties);
-	}
+	guest->vk.GetPhysicalDeviceProperties(guest->physical, args->pProperties);
+	limit_properties(guest, args->pProperties);
 }
 
 void rc_vn_execute_GetPhysicalDeviceProperties2(
 	struct rc_vn_stream *stream, struct rc_vn_GetPhysicalDeviceProperties2 *args) {
 	const struct rc_vn_guest *guest = stream->context->guest;
-	if (rc_vn_required(stream, args->pProperties, "pProperties")) {
-		guest->vk.GetPhysicalDeviceProperties2(guest->physical, args->pProperties);
-		limit_properties(guest, &args->pProperties->properties);
-	}
+	guest->vk.GetPhysicalDeviceProperties2(guest->physical, args->pProperties);
+	limit_properties(guest, &args->pProperties->properties);
 }
 
 void rc_vn_execute_GetPhysicalDeviceMemoryProperties(
 	struct rc_vn_stream *stream, struct rc_vn_GetPhysicalDeviceMemoryProperties *args) {
-	if (rc_vn_required(stream, args->pMemoryProperties, "pMemoryProperties")) {
-		*args->pMemoryProperties = stream->context->guest->memory;
-	}
+	*args->pMemoryProperties = stream->context->guest->memory;
 }
 
 void rc_vn_execute_GetPhysicalDeviceMemoryProperties2(
 	struct rc_vn_stream *stream, struct rc_vn_GetPhysicalDeviceMemoryProperties2 *args) {
 	/* The chain can hold a budget, which is not offered: zeros. */
-	if (rc_vn_required(stream, args->pMemoryProperties, "pMemoryProperties")) {
-		args->pMemoryProperties->memoryProperties = stream->context->guest->memory;
-	}
+	args->pMemoryProperties->memoryProperties = stream->context->guest->memory;
 }
 
 void rc_vn_execute_GetPhysicalDeviceQueueFamilyProperties(
 	struct rc_vn_stream *stream, struct rc_vn_GetPhysicalDeviceQueueFamilyProperties *args) {
 	const struct rc_vn_guest *guest = stream->context->guest;
 	uint32_t *count = args->pQueueFamilyPropertyCount;
-	if (!rc_vn_required(stream, count, "pQueueFamilyPropertyCount")) {
-		return;
-	}
 	if (!args->pQueueFamilyProperties || *count > guest->queue_family_count) {
 		*count = guest->queue_family_count;
 	}
@@ -97,9 +82,6 @@ void rc_vn_execute_GetPhysicalDeviceQueueFamilyProperties2(
 	struct rc_vn_stream *stream, struct rc_vn_GetPhysicalDeviceQueueFamilyProperties2 *args) {
 	const struct rc_vn_guest *guest = stream->context->guest;
 	uint32_t *count = args->pQueueFamilyPropertyCount;
-	if (!rc_vn_required(stream, count, "pQueueFamilyPropertyCount")) {
-		return;
-	}
 	if (!args->pQueueFamilyProperties || *count > guest->queue_family_count) {
 		*count = guest->queue_family_count;
 	}
@@ -123,8 +105,7 @@ static bool has_extension(struct rc_vn_stream *stream, const char *name) {
 void rc_vn_execute_GetPhysicalDeviceFragmentShadingRatesKHR(
 	struct rc_vn_stream *stream, struct rc_vn_GetPhysicalDeviceFragmentShadingRatesKHR *args) {
 	const struct rc_vn_guest *guest = stream->context->guest;
-	if (rc_vn_required(stream, args->pFragmentShadingRateCount, "pFragmentShadingRateCount") &&
-		has_extension(stream, VK_KHR_FRAGMENT_SHADING_RATE_EXTENSION_NAME)) {
+	if (has_extension(stream, VK_KHR_FRAGMENT_SHADING_RATE_EXTENSION_NAME)) {
 		args->ret = guest->vk.GetPhysicalDeviceFragmentShadingRatesKHR(
 			guest->physical, args->pFragmentShadingRateCount, args->pFragmentShadingRates);
 	}
@@ -133,8 +114,7 @@ void rc_vn_execute_GetPhysicalDeviceFragmentShadingRatesKHR(
 void rc_vn_execute_GetPhysicalDeviceCalibrateableTimeDomainsEXT(
 	struct rc_vn_stream *stream, struct rc_vn_GetPhysicalDeviceCalibrateableTimeDomainsEXT *args) {
 	const struct rc_vn_guest *guest = stream->context->guest;
-	if (rc_vn_required(stream, args->pTimeDomainCount, "pTimeDomainCount") &&
-		has_extension(stream, VK_EXT_CALIBRATED_TIMESTAMPS_EXTENSION_NAME)) {
+	if (has_extension(stream, VK_EXT_CALIBRATED_TIMESTAMPS_EXTENSION_NAME)) {
 		args->ret = guest->vk.GetPhysicalDeviceCalibrateableTimeDomainsEXT(
 			guest->physical, args->pTimeDomainCount, args->pTimeDomains);
 	}
