@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import convert, encode, glass, idle, processes, report, scroll, start
+from bench import commands, convert, encode, glass, idle, processes, report, scroll, start
 from bench.report import Result
 from streamer.config import vulkan_environment
 
@@ -28,18 +28,19 @@ def _benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
         "start": lambda: asyncio.run(start.run(args.repeats or 5)),
         "encode": lambda: encode.run(args.repeats or 180),
         "convert": lambda: convert.run(args.gpu, args.repeats or 60),
+        "commands": lambda: commands.run(FOLDER / "vkbench", args.repeats or commands.ROUNDS),
     }
 
 
 def main() -> int:
     """Run what the command line names; returns the exit code."""
-    names = ["glass", "scroll", "idle", "start", "encode", "convert"]
+    names = ["glass", "scroll", "idle", "start", "encode", "convert", "commands"]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(names)} or all (default)")
     parser.add_argument("--size", default="1280x720", help="of the sessions that are watched (1280x720)")
     parser.add_argument("--fps", type=int, default=60)
     parser.add_argument("--seconds", type=float, help="how long a session is watched")
-    parser.add_argument("--repeats", type=int, help="of starts, conversions, encoded frames")
+    parser.add_argument("--repeats", type=int, help="of starts, conversions, encoded frames, rounds of commands")
     parser.add_argument("--gpu", default="auto", help="the device to convert on, as `heliograph devices` lists them")
     parser.add_argument("--json", type=Path, help="where one benchmark's result goes (build/bench/NAME.json)")
     parser.add_argument("--document", type=Path, help="write the newest results as Markdown to this file at the end")
