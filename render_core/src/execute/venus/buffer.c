@@ -41,7 +41,8 @@ static bool is_importable(const struct rc_vn_device *device, const VkBufferCreat
 const char *rc_vn_buffer_request_make(
 	const struct rc_vn_device *device, const VkBufferCreateInfo *asked, struct rc_vn_buffer_request *request) {
 	const VkBufferCreateFlags closed = VK_BUFFER_CREATE_SPARSE_BINDING_BIT | VK_BUFFER_CREATE_SPARSE_RESIDENCY_BIT |
-									   VK_BUFFER_CREATE_SPARSE_ALIASED_BIT | VK_BUFFER_CREATE_PROTECTED_BIT;
+									   VK_BUFFER_CREATE_SPARSE_ALIASED_BIT | VK_BUFFER_CREATE_PROTECTED_BIT |
+									   VK_BUFFER_CREATE_DEVICE_ADDRESS_CAPTURE_REPLAY_BIT;
 	if (asked->flags & closed) {
 		return "VkBufferCreateInfo.flags"; /* of features that are not offered */
 	}
@@ -54,6 +55,7 @@ const char *rc_vn_buffer_request_make(
 	}
 	/* The kind of handle that the client's memory would have, if there were handles. */
 	rc_vn_chain_take(asked, VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_BUFFER_CREATE_INFO);
+	rc_vn_chain_take(asked, VK_STRUCTURE_TYPE_BUFFER_OPAQUE_CAPTURE_ADDRESS_CREATE_INFO);
 	request->info = *asked;
 	if (asked->sharingMode == VK_SHARING_MODE_EXCLUSIVE) {
 		request->info.queueFamilyIndexCount = 0; /* what an application left there */

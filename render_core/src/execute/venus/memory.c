@@ -22,7 +22,6 @@ struct request {
 	uint32_t type_index;
 	VkDeviceSize size;
 	VkMemoryAllocateFlags flags;
-	uint64_t opaque_address;
 	VkBuffer buffer; /* dedicated to; with `image` at most one */
 	VkImage image;
 	bool required;                           /* the driver insists on memory of its own for it */
@@ -86,13 +85,9 @@ static VkResult read_request(struct rc_vn_device *device, const VkMemoryAllocate
 	}
 	const VkMemoryAllocateFlagsInfo *flags = rc_vn_chain_find(info, VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO);
 	if (flags && device->buffer_device_address) {
-		/* A device mask means nothing: groups have one device. */
-		request->flags = flags->flags &
-						 (VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT | VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_CAPTURE_REPLAY_BIT);
+		/* A device mask means nothing, groups have one device; replayed addresses are not offered. */
+		request->flags = flags->flags & VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT;
 	}
-	const VkMemoryOpaqueCaptureAddressAllocateInfo *opaque =
-		rc_vn_chain_find(info, VK_STRUCTURE_TYPE_MEMORY_OPAQUE_CAPTURE_ADDRESS_ALLOCATE_INFO);
-	request->opaque_address = opaque ? opaque->opaqueCaptureAddress : 0;
 	const VkMemoryDedicatedAllocateInfo *dedicated =
 		rc_vn_chain_find(info, VK_STRUCTURE_TYPE_MEMORY_DEDICATED_ALLOCATE_INFO);
 	if (dedicated) {
@@ -110,12 +105,6 @@ static VkResult allocate_host(struct rc_vn_device *device, const struct request 
 		.flags = request->flags,
 	};
 	next = request->flags ? &flags : next;
-	const VkMemoryOpaqueCaptureAddressAllocateInfo opaque = {
-		.sType = VK_STRUCTURE_TYPE_MEMORY_OPAQUE_CAPTURE_ADDRESS_ALLOCATE_INFO,
-		.pNext = next,
-		.opaqueCaptureAddress = request->opaque_address,
-	};
-	next = request->opaque_address ? &opaque : next;
 	const VkMemoryDedicatedAllocateInfo dedicated = {
 		.sType = VK_STRUCTURE_TYPE_MEMORY_DEDICATED_ALLOCATE_INFO,
 		.pNext = next,
@@ -153,9 +142,6 @@ static VkResult allocate_visible(struct rc_vn_device *device, struct request *re
 	const size_t align = device->context->guest->host_alignment;
 	const size_t mapped = (request->size + align - 1) / align * align;
 	struct rc_vn_cached_memory got = {0};
-	/* Imported memory has no address to be replayed. */
-	request->flags &= ~(VkMemoryAllocateFlags)VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_CAPTURE_REPLAY_BIT;
-	request->opaque_address = 0;
 	if (!request->required) {
 		/* A wish is not followed: the resource would have to be created for imported memory. */
 		request->image = VK_NULL_HANDLE;
@@ -246,8 +232,7 @@ static VkResult allocate_own(struct rc_vn_device *device, struct request *reques
 }
 
 static bool wants_own(struct rc_vn_device *device, const struct request *request) {
-	return request->image || request->buffer || request->opaque_address || !is_cleared(request) ||
-		   (request->flags & VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_CAPTURE_REPLAY_BIT) ||
+	return request->image || request->buffer || !is_cleared(request) ||
 		   request->size > rc_vn_memory_blocks_limit(&device->memory_pool->blocks, request->type_index);
 }
 
@@ -272,6 +257,13 @@ VkResult rc_vn_memory_allocate(
 		return ret;
 	}
 	struct rc_vn_guest *guest = device->context->guest;
+	rc_vn_context_log(device->context, RC_LOG_WARN,
+		"vkAllocateMemory (%d): no %llu bytes of type %u (VkResult %d); the guest holds %llu MiB, %llu MiB of it "
+		"mapped, in %u "
+		"allocations (limits: memory-bytes, visible-bytes, memories)",
+		RC_VN_AllocateMemory, (unsigned long long)request.size, request.type_index, ret,
+		(unsigned long long)guest->usage.memory_bytes >> 20, (unsigned long long)guest->usage.visible_bytes >> 20,
+		guest->usage.memories);
 	atomic_fetch_add(&guest->usage.refused, 1);
 	if (visible && request.size <= poisoned_shared_bytes) {
 		struct rc_vn_blob *blob = rc_vn_blob_create(request.size, guest->host_alignment);

@@ -80,24 +80,11 @@ void rc_vn_execute_GetDeviceMemoryCommitment(
 	}
 }
 
+/* 0: no address that could be replayed; the feature is not offered. */
 void rc_vn_execute_GetDeviceMemoryOpaqueCaptureAddress(
 	struct rc_vn_stream *stream, struct rc_vn_GetDeviceMemoryOpaqueCaptureAddress *args) {
-	struct rc_vn_device *device = rc_vn_from(rc_vn_device, args->device_object);
-	if (!rc_vn_required(stream, args->pInfo, "pInfo")) {
-		return;
-	}
-	const struct rc_vn_memory *memory = (const struct rc_vn_memory *)(uintptr_t)args->pInfo->memory;
-	if (!memory || memory->base.poisoned || memory->block ||
-		!(memory->flags & VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_CAPTURE_REPLAY_BIT)) {
-		return; /* no address that could be replayed */
-	}
-	if (!device->vk.GetDeviceMemoryOpaqueCaptureAddress) {
-		rc_vn_stream_fail(stream, "vkGetDeviceMemoryOpaqueCaptureAddress", "the device has no such function");
-		return;
-	}
-	VkDeviceMemoryOpaqueCaptureAddressInfo info = *args->pInfo;
-	info.memory = (VkDeviceMemory)(uintptr_t)memory->base.handle;
-	args->ret = device->vk.GetDeviceMemoryOpaqueCaptureAddress(args->device, &info);
+	(void)stream;
+	args->ret = 0;
 }
 
 /* Blobs are shared with clients, and cannot be imported as memory: vtest carries no fds from them. */
