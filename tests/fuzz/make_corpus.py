@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 
 ROOT = Path(__file__).parent / "corpus"
+VENUS_VECTORS = Path(__file__).parents[1] / "data" / "venus_vectors.txt"
 
 
 def record(kind: int, body: bytes) -> bytes:
@@ -94,7 +95,20 @@ rect = struct.pack("<4I", 1, 2, 3, 4)
 slot = struct.pack("<II6Q", 2, 1, 1, 0, 1, 2, 3, 4) + rect * 16
 page = struct.pack("<4I", 0x52464C48, 4, 1, 0) + slot * 4
 
+
+def venus_commands() -> dict[str, bytes]:
+    """The shortest request of each command that was captured, and all of them one after the other."""
+    found: dict[str, bytes] = {}
+    for line in VENUS_VECTORS.read_text(encoding="ascii").splitlines():
+        if not line.startswith("#"):
+            name, _number, _flags, request = line.split()[:4]
+            found[name] = min(found.get(name, bytes.fromhex(request)), bytes.fromhex(request), key=len)
+    small = b"".join(data for data in found.values() if len(data) < 1000)
+    return {name.removeprefix("vk"): data for name, data in found.items()} | {"all": small}
+
+
 SEEDS = {
+    "venus_decode": venus_commands(),
     "display_link": {
         "two_d": display_2d,
         "blob": display_blob,
@@ -117,5 +131,6 @@ SEEDS = {
 }
 
 for target, seeds in SEEDS.items():
+    (ROOT / target).mkdir(exist_ok=True)
     for name, data in seeds.items():
         (ROOT / target / f"seed_{name}").write_bytes(data)
