@@ -83,8 +83,9 @@ fuzz: setup build/fuzz/build.ninja ## fuzz what reads guests' bytes, FUZZ_SECOND
 bench: build ## measure latency, rates and cost; writes build/bench
 	@$(PY) -m bench $(ARGS)
 
-gpu-check: build ## convert and handoff on this machine's GPU, with times by stage
+gpu-check: build ## convert, handoff and Venus guests on this machine's GPU, with times
 	@$(PY) -m bench.gpu_check $(ARGS)
+	@$(PY) -m bench.gpu_check_venus $(ARGS)
 
 soak: build ## a session for SOAK_SECONDS=3600, watching memory, files and processes
 	@$(PY) -m bench.soak --seconds $(SOAK_SECONDS) $(ARGS)

@@ -13,4 +13,8 @@ ninja -C build/gpu | tail -n 1
 "$python" -m mesonbuild.mesonmain test -C build/gpu --print-errorlogs | grep -E '^ *[0-9]+/|^(Ok|Fail)'
 # The binding goes where the package is looked for, next to its Python files.
 cp build/gpu/render_core/_ffi*.so render_core/
-exec "$python" -m bench.gpu_check "$@"
+"$python" -m bench.gpu_check "$@"
+# Venus, with the stock guest driver: what pack_guest_driver.sh has packed, if it was carried along.
+if [[ -n ${GUEST_DRIVER:-} ]]; then
+	"$python" -m bench.gpu_check_venus --driver "$GUEST_DRIVER" --json "${VENUS_JSON:-build/bench/gpu_check_venus.json}"
+fi

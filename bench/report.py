@@ -16,10 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from streamer.config import version
-
 Value = str | float | int
-_PACKAGES = ("aiortc", "av", "aiohttp", "numpy", "xcffib", "playwright")
+_PACKAGES = ("heliograph", "aiortc", "av", "aiohttp", "numpy", "xcffib", "playwright")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ def _system() -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of what takes part."""
-    found = {"heliograph": version(), "python": platform.python_version()}
+    found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = metadata.version(package)

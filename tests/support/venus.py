@@ -18,7 +18,6 @@ from typing import IO
 
 from bench.processes import Usage, descendants, read_usage
 from guest_agent.graphics import GuestDriver, find_driver, graphics_variables, with_graphics
-from streamer.config import vulkan_environment
 
 _ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 60.0
@@ -29,23 +28,27 @@ _DETERMINED = {"VK_LOADER_LAYERS_DISABLE": "~all~"}
 
 
 def native_environment(software: str = "lvp_icd*.json") -> dict[str, str]:
-    """Return the environment of a program on the host's own driver, by the name of its ICD file."""
-    driver = _driver()
+    """Return the environment of a program on a driver of the host's Mesa, by the name of its ICD file."""
+    driver = installed_driver()
     files = sorted(driver.icd.parent.glob(software))
     if not files:
         raise FileNotFoundError(f"there is no {software} beside {driver.icd}")
-    environment = {**os.environ, **vulkan_environment(), **_DETERMINED, "VK_DRIVER_FILES": str(files[0])}
+    environment = {**os.environ, **_DETERMINED, "VK_DRIVER_FILES": str(files[0])}
+    if driver.library_path:
+        environment["LD_LIBRARY_PATH"] = driver.library_path
     for variable in ("VK_ADD_DRIVER_FILES", "VK_ICD_FILENAMES", "VN_DEBUG", "VTEST_SOCKET_NAME"):
         environment.pop(variable, None)
     return environment
 
 
-def venus_environment(socket: Path) -> dict[str, str]:
-    """Return the environment of a program on Mesa's stock Venus driver, served on `socket` by a CPU."""
-    return with_graphics(os.environ, graphics_variables(_driver(), str(socket), is_cpu=True)) | _DETERMINED
+def venus_environment(path: Path, driver: GuestDriver | None = None, *, is_cpu: bool = True) -> dict[str, str]:
+    """Return the environment of a program on Mesa's stock Venus driver, served on the socket at `path`."""
+    variables = graphics_variables(driver or installed_driver(), str(path), is_cpu=is_cpu)
+    return with_graphics(os.environ, variables) | _DETERMINED
 
 
-def _driver() -> GuestDriver:
+def installed_driver() -> GuestDriver:
+    """Return the Venus driver that set-up has installed."""
     driver = find_driver()
     if driver is None:
         raise FileNotFoundError("Mesa's Venus driver is not installed (mesa-vulkan-drivers 25)")
@@ -55,10 +58,13 @@ def _driver() -> GuestDriver:
 class VenusServer:
     """Serves Venus clients at a socket: `heliograph vtest`, or one worker by itself for all clients (`shared`).
 
-    The log is kept in a file; `arguments` go to either command.
+    The log is kept in a file; `arguments` go to either command. A worker has the environment of native_environment()
+    unless another is given; the command looks for drivers itself.
     """
 
-    def __init__(self, *arguments: str, shared: bool = False) -> None:
+    def __init__(
+        self, *arguments: str, shared: bool = False, worker_environment: Mapping[str, str] | None = None
+    ) -> None:
         # Short: a Unix socket is made in it.
         self._directory = tempfile.TemporaryDirectory(prefix="hg-", dir="/tmp", ignore_cleanup_errors=True)
         self.directory = Path(self._directory.name)
@@ -67,7 +73,10 @@ class VenusServer:
         self._last_log = ""
         self._control: socket.socket | None = None
         with self._log_path.open("wb") as log:
-            self.process = self._start_worker(arguments, log) if shared else self._start_command(arguments, log)
+            if shared:
+                self.process = self._start_worker(arguments, log, worker_environment or native_environment())
+            else:
+                self.process = self._start_command(arguments, log)
         try:
             self._wait_ready()
         except BaseException:
@@ -84,7 +93,9 @@ class VenusServer:
             cwd=_ROOT,
         )
 
-    def _start_worker(self, arguments: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    def _start_worker(
+        self, arguments: Sequence[str], log: IO[bytes], environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
         self._control, theirs = socket.socketpair()
         with theirs, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
             listener.bind(str(self.socket))
@@ -92,7 +103,7 @@ class VenusServer:
             fds = (listener.fileno(), theirs.fileno())
             return subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "render_core.worker", "--gpu", "cpu"),
+                    *(sys.executable, "-m", "render_core.worker"),
                     *("--vtest-fd", str(fds[0]), "--control-fd", str(fds[1]), *arguments),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -100,7 +111,7 @@ class VenusServer:
                 stderr=log,
                 cwd=_ROOT,
                 pass_fds=fds,
-                env={**os.environ, **vulkan_environment()},
+                env=dict(environment),
             )
 
     @property
@@ -180,9 +191,9 @@ def run_guest(program: str, directory: Path, environment: Mapping[str, str], cas
     """Run tests.support.guest_programs.venus.PROGRAM to its end; one that hangs is killed."""
     directory.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", f"tests.support.guest_programs.venus.{program}", str(directory), *cases]
-    shaders = directory.parent / "shaders"
+    shaders = Path(os.environ.get("HELIOGRAPH_TEST_SHADERS") or directory.parent / "shaders")
     shaders.mkdir(exist_ok=True)
-    variables = {**environment, "HELIOGRAPH_TEST_SHADERS": str(shaders), "PYTHONPATH": str(_ROOT)}
+    variables = {**environment, "HELIOGRAPH_TEST_SHADERS": str(shaders.resolve())}
     log = directory / "output"
     with log.open("wb") as stream:
         process = subprocess.Popen(
