@@ -14,27 +14,32 @@ struct rc_vn_watchdog; /* execute/venus/watchdog.h */
 struct rc_vn_guest {
 	struct rc_log *log; /* rc_log() may be called by any thread */
 	VkInstance instance;
-	VkPhysicalDevice physical; /* the one that clients see */
+	VkPhysicalDevice physical;          /* the one that clients see */
 	struct rc_vn_instance_functions vk; /* generated: entry points by instance */
 	PFN_vkGetDeviceProcAddr get_device_proc_addr;
 	struct rc_vn_watchdog *watchdog;
-	uint32_t api_version;      /* of loader, registry and device, the lowest */
+	uint32_t api_version; /* of loader, registry and device, the lowest */
 	VkPhysicalDeviceProperties properties;
 	VkPhysicalDeviceDriverProperties driver;
 	bool is_cpu;
 
 	/* ---- what clients are shown (execute/venus/physical_device.c) ---- */
-	VkExtensionProperties *extensions; /* host's that the protocol carries, and those that are emulated; extension_filter.h */
+	VkExtensionProperties
+		*extensions; /* host's that the protocol carries, and those that are emulated; extension_filter.h */
 	uint32_t extension_count;
-	VkPhysicalDeviceMemoryProperties memory; /* HOST_VISIBLE only where a memfd can be imported; heap sizes within the guest's quota */
+	VkPhysicalDeviceMemoryProperties
+		memory; /* HOST_VISIBLE only where a memfd can be imported; heap sizes within the guest's quota */
 	VkPhysicalDeviceMemoryProperties host_memory; /* as the driver says */
-	uint32_t importable_types; /* bits: memory types that import a memfd's pages; each is HOST_VISIBLE and HOST_COHERENT */
-	uint32_t usable_types;     /* bits: memory types that a client may allocate from: not those that need a feature that is not offered */
+	uint32_t
+		importable_types; /* bits: memory types that import a memfd's pages; each is HOST_VISIBLE and HOST_COHERENT */
+	uint32_t
+		usable_types; /* bits: memory types that a client may allocate from: not those that need a feature that is not offered */
 	VkDeviceSize host_alignment; /* minImportedHostPointerAlignment, at least the page size */
 	bool host_queue_family_foreign, host_semaphore_sync_fd;
 	uint32_t queue_family_count; /* those that a client can use: the first of the host's */
 	VkQueueFamilyProperties queue_families[32];
-	bool swapchain; /* the extensions that Mesa 25.0 wants before it offers swapchains are shown (emulated); off for newer Mesa */
+	bool
+		swapchain; /* the extensions that Mesa 25.0 wants before it offers swapchains are shown (emulated); off for newer Mesa */
 
 	struct rc_vn_limits limits;
 	struct rc_vn_usage usage;
@@ -42,8 +47,9 @@ struct rc_vn_guest {
 
 struct rc_vn_guest_params {
 	struct rc_log *log;
-	struct rc_device *device; /* the worker's: its loader, instance and physical device are used; it outlives the guest */
-	bool swapchain;           /* see above */
+	struct rc_device
+		*device;    /* the worker's: its loader, instance and physical device are used; it outlives the guest */
+	bool swapchain; /* see above */
 	const struct rc_vn_limits *limits; /* NULL: rc_vn_limits_default() */
 };
 
