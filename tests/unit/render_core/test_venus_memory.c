@@ -410,7 +410,9 @@ static void requirements_follow_from_the_create_info(void) {
 	CHECK(memcmp(&plain, &answer.memoryRequirements, sizeof(plain)) == 0);
 
 	struct rc_vn_buffer_request request;
-	buffer.pNext = NULL;
+	CHECK(!rc_vn_buffer_request_make(client.device, &buffer, &request) && !buffer.pNext);
+	CHECK(request.info.pNext == &request.external && !request.external.pNext);
+	CHECK(request.external.handleTypes == VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT);
 	CHECK(!rc_vn_buffer_request_make(client.device, &buffer, &request) && request.info.queueFamilyIndexCount == 0);
 	buffer.sharingMode = VK_SHARING_MODE_CONCURRENT; /* now it means something */
 	CHECK(rc_vn_buffer_request_make(client.device, &buffer, &request));
