@@ -107,7 +107,53 @@ def venus_commands() -> dict[str, bytes]:
     return {name.removeprefix("vk"): data for name, data in found.items()} | {"all": small}
 
 
+def vtest(command: int, *words: int) -> bytes:
+    return struct.pack(f"<{2 + len(words)}I", len(words), command, *words)
+
+
+def submit(*words: int) -> bytes:
+    return vtest(24, 1, 1, 7, len(words), 7 + len(words), 0, 0, *words)
+
+
+vtest_init = (
+    struct.pack("<II8s", 8, 8, b"vkcube\0\0")
+    + vtest(10)
+    + vtest(7, 0, 0)
+    + vtest(11, 3)
+    + vtest(15, 1)
+    + vtest(16, 4, 0)
+    + vtest(17, 4)
+    + vtest(18, 2, 1, 0x200C4, 0, 0, 0)
+)
+# The ring that the target has made is 1; the blob that it lies in is 1 too.
+vtest_ring = (
+    vtest(18, 2, 1, 1 << 17, 0, 0, 0)
+    + submit(190, 0, 1, 0, 0, 0)
+    + submit(191, 0, 1, 0, 0, 0, 7)
+    + submit(251, 0, 1, 0, 1, 0)
+    + submit(253, 0, 1, 0, 0, 0)
+    + submit(189, 0, 1, 0)
+    + vtest(3, 1)
+)
+vtest_syncs = (
+    vtest(19, 5, 0)
+    + vtest(22, 1, 6, 0)
+    + vtest(21, 1)
+    + vtest(23, 0, 1000, 1, 6, 0)
+    + vtest(24, 1, 1, 7, 0, 7, 1, 0, 1, 9, 0)
+    + vtest(20, 1)
+)
+
 SEEDS = {
+    "vtest": {
+        "init": b"\0" + vtest_init,
+        "old": b"\0" + vtest(11, 2) + vtest(15, 2) + vtest(16, 1, 0),
+        "blobs": b"\1" + b"".join(vtest(18, 2, 7, size, 0, id, 0) for size in (1, 4097, 1 << 30) for id in (0, 9)),
+        "syncs": b"\1" + vtest_syncs,
+        "ring": b"\2" + vtest_ring,
+        "wait": b"\2" + submit(253, 0, 1, 0, 400, 0),
+        "garbage": b"\2" + b"GET / HTTP/1.1\r\n\r\n",
+    },
     "venus_decode": venus_commands(),
     "display_link": {
         "two_d": display_2d,

@@ -9,6 +9,9 @@
 
 enum { PAGE_SIZE = 4096, FIRST_CAPACITY = 32 };
 
+/* Below what the sandbox lets files grow to, where the kernel sends a signal. */
+#define MAX_SIZE (UINT64_C(31) << 30)
+
 /* An address that is a multiple of `align`, with `size` bytes mapped. MAP_FAILED: out of memory or mappings. */
 static uint8_t *map_aligned(int fd, size_t size, size_t align) {
 	if (align <= PAGE_SIZE) {
@@ -33,7 +36,7 @@ static uint8_t *map_aligned(int fd, size_t size, size_t align) {
 
 struct rc_vn_blob *rc_vn_blob_create(size_t size, size_t align) {
 	align = align < PAGE_SIZE ? PAGE_SIZE : align;
-	if (size == 0 || size > SIZE_MAX / 2 - align) {
+	if (size == 0 || size > MAX_SIZE || align > MAX_SIZE) {
 		return NULL;
 	}
 	struct rc_vn_blob *blob = calloc(1, sizeof(*blob));
