@@ -6,14 +6,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from streamer.config import vulkan_environment
+from guest_agent.graphics import GuestDriver, graphics_variables, with_graphics
+from streamer.config import runtime_directory, vulkan_environment
 
 _PROBE_TIMEOUT_S = 60
 _SHORTEST_ID = 8  # digits of a UUID; --gpu takes anything of up to two characters for an index
@@ -83,24 +86,26 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if devices else 1
 
 
-def query_devices() -> tuple[VulkanDevice, ...]:
+def query_devices(environment: Mapping[str, str] | None = None) -> tuple[VulkanDevice, ...]:
     """Return this machine's Vulkan devices, in the order that --gpu counts.
 
     Drivers are loaded in a process of their own, with the private Mesa where set-up made one. Takes up to a second.
 
+    Args:
+        environment: that process's; by default ours, and what finds the private Mesa.
+
     Raises:
         ProbeError: there is no loader or no driver, or a driver crashed.
     """
-    # -P: what lies in the current folder is not what is run.
-    command = [sys.executable, "-P", "-m", "streamer.vulkan_probe"]
-    environment = {**os.environ, **vulkan_environment()}
-    # Not installed (a source tree alone): found by the folder this file is in.
-    environment["PYTHONPATH"] = os.pathsep.join(
-        part for part in (str(Path(__file__).resolve().parent.parent), environment.get("PYTHONPATH")) if part
-    )
+    found = _with_package(environment or {**os.environ, **vulkan_environment()})
     try:
         result = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=False
+            _module("streamer.vulkan_probe"),
+            env=found,
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_TIMEOUT_S,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise ProbeError(f"a Vulkan driver did not answer within {_PROBE_TIMEOUT_S} s") from error
@@ -116,6 +121,49 @@ def query_devices() -> tuple[VulkanDevice, ...]:
         raise ProbeError(
             f"asking for the Vulkan devices failed (exit code {result.returncode}): {last_line}"
         ) from error
+
+
+def query_guest_device(driver: GuestDriver) -> VulkanDevice:
+    """Return the device that guest programs see: the driver is tried with a render worker. Takes a few seconds.
+
+    Raises:
+        ProbeError: they see none.
+    """
+    with tempfile.TemporaryDirectory(prefix="hg-doctor-", dir=runtime_directory()) as folder:
+        path = os.path.join(folder, "vtest")
+        with subprocess.Popen(
+            [*_module("streamer.cli"), "vtest", "--socket", path, "--max-clients", "2", "--log-level", "error"],
+            env=_with_package(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as server:
+            assert server.stdout is not None
+            try:
+                # Its only line; or it ends, and has said why.
+                if not select.select([server.stdout], [], [], _PROBE_TIMEOUT_S)[0] or not server.stdout.readline():
+                    server.terminate()
+                    lines = server.communicate()[1].strip().splitlines()
+                    raise ProbeError(f"no render worker serves Venus: {lines[0] if lines else 'it says nothing'}")
+                variables = graphics_variables(driver, path, is_cpu=False)
+                devices = query_devices(with_graphics(os.environ, variables))
+            finally:
+                server.terminate()
+    if not devices:
+        raise ProbeError("Mesa's Venus driver finds no device behind its socket")
+    return devices[0]
+
+
+def _module(name: str) -> list[str]:
+    # -P: what lies in the current folder is not what is run.
+    return [sys.executable, "-P", "-m", name]
+
+
+def _with_package(environment: Mapping[str, str]) -> dict[str, str]:
+    # Not installed (a source tree alone): found by the folder this file is in.
+    folders = (str(Path(__file__).resolve().parent.parent), environment.get("PYTHONPATH"))
+    return {**environment, "PYTHONPATH": os.pathsep.join(part for part in folders if part)}
 
 
 def _device(entry: dict[str, Any]) -> VulkanDevice:

@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from guest_agent.graphics import GuestDriver, find_driver
 from streamer.config import runtime_directory, version, vulkan_environment
-from streamer.devices import ProbeError, VulkanDevice, query_devices, query_encoders
+from streamer.devices import ProbeError, VulkanDevice, query_devices, query_encoders, query_guest_device
 
 State = Literal["OK", "WARN", "MISSING"]
 
@@ -77,6 +78,7 @@ def examine(report: Callable[[Finding], None] = lambda finding: None) -> list[Fi
         check_display_server,
         check_desktop,
         check_vulkan,
+        check_guest_graphics,
         check_encoders,
         check_kernel,
         check_runtime_directory,
@@ -198,6 +200,24 @@ def _software_finding(devices: Sequence[VulkanDevice]) -> Finding:
             name, "WARN", f"Mesa {max(versions)} is older than what is tested ({_MESA_WANTED})", "./setup.sh mesa"
         )
     return Finding(name, "OK", f"Mesa {max(versions)}" + (f" from {prefix}" if prefix else ", the system's"))
+
+
+def check_guest_graphics(driver: GuestDriver | None = None) -> list[Finding]:
+    """Guest programs' Vulkan, tried with a render worker, and their OpenGL. A session does without, if need be."""
+    name = "guests' Vulkan"
+    driver = driver or find_driver()
+    if driver is None:
+        return [Finding(name, "WARN", "Mesa's Venus driver is not installed", "./setup.sh mesa")]
+    try:
+        device = query_guest_device(driver)
+    except ProbeError as error:
+        return [Finding(name, "WARN", f"programs draw without a render worker: {error}")]
+    findings = [Finding(name, "OK", f"{device.name}, Vulkan {device.api_version}, {driver.icd}")]
+    if driver.zink is None:
+        findings.append(Finding("guests' OpenGL", "WARN", "Mesa's zink is not installed", "./setup.sh mesa"))
+    else:
+        findings.append(Finding("guests' OpenGL", "OK", f"zink, {driver.zink}"))
+    return findings
 
 
 def check_encoders() -> list[Finding]:

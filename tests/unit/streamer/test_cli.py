@@ -21,8 +21,8 @@ def test_all_options_are_read(tmp_path: Path) -> None:
     line = (
         "run --size 1001x701 --no-resize --fps 30 --gpu 1 --convert cpu --encoder libx264 --bitrate 2.5M --host ::1 "
         f"--host localhost --port 0 --tls-cert {tmp_path}/cert --tls-key {tmp_path}/key --udp-ports 5000-5010 "
-        "--ice-server stun:stun.example:3478 --ice-server turn:u:p@turn.example --limit memory-bytes=2G --limit rings=9 "
-        "--no-swapchain --name Editor --log-level debug"
+        "--ice-server stun:stun.example:3478 --ice-server turn:u:p@turn.example --limit memory-bytes=2G "
+        "--limit rings=9 --no-swapchain --name Editor --log-level debug"
     )
     assert parse_settings([*line.split(), "--", "editor", "--port", "5", "--", "x"]) == Settings(
         mode="run",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from guest_agent.graphics import GuestDriver, find_driver
 from streamer import doctor
 from streamer.devices import ProbeError, VulkanDevice, query_devices
 from streamer.doctor import Finding
@@ -94,6 +95,32 @@ def test_an_old_mesa_and_a_device_without_imports_are_warnings(monkeypatch: pyte
     monkeypatch.setattr(doctor, "query_devices", lambda: (old,))
     found = states(doctor.check_vulkan())
     assert found == {"Vulkan device 0": "WARN", "software Vulkan": "WARN"}
+
+
+@pytest.mark.gpu
+def test_guests_see_a_device_through_venus_and_nothing_else() -> None:
+    driver = find_driver()
+    if driver is None:
+        pytest.skip("Mesa's Venus driver is not installed (mesa-vulkan-drivers 25)")
+    [vulkan, opengl] = doctor.check_guest_graphics(driver)
+    assert vulkan.state == "OK"
+    assert vulkan.detail.startswith("Virtio-GPU Venus (")
+    assert opengl.state == ("WARN" if driver.zink is None else "OK")
+
+
+@pytest.mark.gpu
+def test_a_guest_driver_that_does_not_load_is_a_warning(tmp_path: Path) -> None:
+    icd = tmp_path / "virtio_icd.json"
+    icd.write_text("{}")
+    [found] = doctor.check_guest_graphics(GuestDriver(icd, "", None, None))
+    assert found.state == "WARN"
+    assert "no usable driver" in found.detail
+
+
+def test_no_guest_driver_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "find_driver", lambda: None)
+    [found] = doctor.check_guest_graphics()
+    assert (found.state, found.fix) == ("WARN", "./setup.sh mesa")
 
 
 def test_no_working_encoder_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
