@@ -119,6 +119,9 @@ def difference(case: str, native: Run, venus: Run) -> str:
         expected, found = native.case(case), venus.case(case)
     except AssertionError as error:
         return str(error)
+    seen = dict(found["values"])  # type: ignore[call-overload]
+    if not all(all(value) for name, value in seen.items() if name.startswith("_zero")):
+        return f"memory was not zero at first: {seen}"
     values = [
         {key: value for key, value in dict(each["values"]).items() if not key.startswith("_")}  # type: ignore[call-overload]
         for each in (expected, found)

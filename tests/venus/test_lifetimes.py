@@ -114,6 +114,11 @@ def test_memory_over_the_limit_costs_only_who_took_it(worker: VenusServer, tmp_p
         client.destroy_instance(ring)
 
 
+def test_memory_is_zero_before_a_guest_sees_it(worker: VenusServer, tmp_path: Path) -> None:
+    run = run_guest("lifetimes", tmp_path / "guest", worker.environment, ["memory_of_a_new_device"])
+    assert run.case("memory_of_a_new_device")["values"] == {"_zero": [True, True]}
+
+
 def test_eight_guests_at_once(worker: VenusServer, tmp_path: Path) -> None:
     """Stock drivers, one worker: none of them feels the others, among which one is killed."""
     killed, _ = start(worker, "work", tmp_path)

@@ -55,9 +55,3 @@ def test_results_are_those_of_the_driver(both: Callable[[str], tuple[Run, Run]],
 def test_programs_end_well(both: Callable[[str], tuple[Run, Run]], program: str) -> None:
     for run in both(program):
         assert run.code == 0, run.output[-4000:]
-
-
-def test_memory_is_zero_before_a_guest_sees_it(both: Callable[[str], tuple[Run, Run]]) -> None:
-    """Also memory that the guest itself had before: it comes from where other guests' memory came from."""
-    values = both("recording")[1].case("many_allocations")["values"]
-    assert values == {"_zero at first": [True] * 4}

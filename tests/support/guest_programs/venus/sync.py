@@ -248,6 +248,7 @@ class Sync(Suite):
         fence = gpu.fence()
         vk.vkQueueSubmit2(gpu.queue, 5, infos, fence)
         vk.vkWaitForFences(gpu.device, 1, [fence], vk.VK_TRUE, FOREVER_NS)
+        assert self._wait([line], [5])
         assert (np.frombuffer(buffer.read(), np.uint32) == slow_result(64, 100) * np.uint32(5)).all()
         return Outcome({"counter": self._counter(line)})
 
