@@ -295,10 +295,14 @@ class Decoder:
         with text.block(f"static void get_{union.name}(struct rc_vn_decoder *dec, {union.name} *value{selected})"):
             if not selected:
                 tag, shape = cases[0]
-                text(f'rc_vn_expect_u32(dec, {tag}, {field}, "the union holds another member than the protocol sends");')
+                text(
+                    f'rc_vn_expect_u32(dec, {tag}, {field}, "the union holds another member than the protocol sends");'
+                )
                 self.full(shape, owner)
             else:
-                text(f'rc_vn_expect_u32(dec, (uint32_t)selector, {field}, "the union holds another member than is selected");')
+                text(
+                    f'rc_vn_expect_u32(dec, (uint32_t)selector, {field}, "it is not the selected member");'
+                )
                 with text.block("switch (selector)"):
                     for tag, shape in cases:
                         text(f"case {tag}:")
@@ -389,7 +393,9 @@ class Decoder:
                 for index, struct_in in enumerate(chain):
                     text(f"case {struct_in.stype}: {{")
                     with text.indented():
-                        text(f"{struct_in.name} *value = rc_vn_get_chained(dec, seen, {index}, sizeof(*value), {field});")
+                        text(
+                            f"{struct_in.name} *value = rc_vn_get_chained(dec, seen, {index}, sizeof(*value), {field});"
+                        )
                         with text.block("if (value)"):
                             text(f"value->sType = {struct_in.stype};")
                             text(f"value->pNext = {name}(dec, seen);")
@@ -425,7 +431,9 @@ class Decoder:
                     self.full(shape, owner)
             for param in command.params:
                 if param.stride:
-                    with text.block(f"if (args->{param.lens[0]} > 1 && args->{param.stride} != sizeof(*args->{param.name}))"):
+                    with text.block(
+                        f"if (args->{param.lens[0]} > 1 && args->{param.stride} != sizeof(*args->{param.name}))"
+                    ):
                         text(f'rc_vn_decoder_fail(dec, "{param.stride}", "the elements are packed on the wire");')
         text()
 

@@ -95,8 +95,7 @@ class Executors:
         """Declares `vk`."""
         if self.venus.level(command) == "device":
             self.text(
-                "const struct rc_vn_device_functions *vk = "
-                f"device_functions(args->{command.params[0].name}_object);"
+                f"const struct rc_vn_device_functions *vk = device_functions(args->{command.params[0].name}_object);"
             )
         else:
             self.text("const struct rc_vn_instance_functions *vk = &stream->context->guest->vk;")
@@ -118,7 +117,9 @@ class Executors:
                 self._functions(wire, command)
                 self._missing(name)
                 if kind == "record":
-                    with text.block(f"if (!rc_vn_command_buffer_record(stream, args->{command.params[0].name}_object))"):
+                    with text.block(
+                        f"if (!rc_vn_command_buffer_record(stream, args->{command.params[0].name}_object))"
+                    ):
                         text("return;")
                 arguments = ", ".join(f"args->{param.name}" for param in command.params)
                 result = "args->ret = " if command.returns != "void" else ""
@@ -142,7 +143,9 @@ class Executors:
             with text.block(f"if (rc_vn_may_create(stream, {registered.object_type}))"):
                 text(f"args->ret = vk->{name}({arguments}, &handle);")
         text(f"uint64_t id = (uint64_t)(uintptr_t)*args->{out.name};")
-        call = f"rc_vn_add_object(stream, {registered.object_type}, id, (uint64_t)(uintptr_t)handle, {parent}, args->ret)"
+        call = (
+            f"rc_vn_add_object(stream, {registered.object_type}, id, (uint64_t)(uintptr_t)handle, {parent}, args->ret)"
+        )
         destroy = f"Destroy{registered.name.removeprefix('Vk')}"
         with text.block(f"if (!{call} && handle)"):
             text(f"device_functions({parent})->{destroy}(args->{command.params[0].name}, handle, NULL);")
@@ -165,7 +168,9 @@ class Executors:
         with text.block(head):
             socket = name in self.venus.rules.socket
             with text.block(f"if ({'' if socket else '!'}stream->ring)"):
-                channel = "it belongs on the socket, not on a ring" if socket else "it belongs on a ring, not on the socket"
+                channel = (
+                    "it belongs on the socket, not on a ring" if socket else "it belongs on a ring, not on the socket"
+                )
                 text(f'rc_vn_stream_fail(stream, "command", "{channel}");')
                 text("return;")
             text(f"struct rc_vn_{name} args;")
@@ -210,9 +215,7 @@ class Executors:
             chain = self.venus.chain_of(type_) if type_.stype else ()
             return any(inside(member) for member in (*inner, *chain) if member)
 
-        return any(
-            inside(shape.type) for shape in self._shapes(command) if shape.type is not None and not shape.output
-        )
+        return any(inside(shape.type) for shape in self._shapes(command) if shape.type is not None and not shape.output)
 
     def _has_answer(self, command: Command) -> bool:
         return command.returns == "VkResult" or any(shape.in_out for shape in self._shapes(command))

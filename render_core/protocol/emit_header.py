@@ -27,13 +27,13 @@ struct rc_vn_stream;
 
 ARGUMENTS = """
 /* ---- a command's parameters, as decoded; the executor fills what they point to ----
- * Input handles are the host's; NAME_object is what the id named (NULL: the id was 0; handles of poisoned objects are 0). Output handles are
- * the ids that the client chose, and stay that. Memory is the decoder's scratch, until the next command. */
+ * Input handles are the host's; NAME_object is what the id named (NULL: the id was 0). A poisoned object's handle is 0.
+ * Output handles are the ids that the client chose, and stay that. Memory is the decoder's, until the next command. */
 """
 
 FUNCTIONS = """
 /* rc_vn_decode_*: read the parameters behind the command's number and flags; dec->error says whether they are right.
- * rc_vn_encode_*_reply: write the whole reply. rc_vn_execute_*: in src/execute/venus and src/transport, or generated. */
+ * rc_vn_encode_*_reply: write the whole reply. rc_vn_execute_*: hand-written (executor.toml) or generated. */
 """
 
 TABLES = """
@@ -54,8 +54,8 @@ extern const uint32_t rc_vn_extension_count;
 /* For the capset: bit N for extension number N in_registry; bit 0 makes the mask valid. */
 extern const uint32_t rc_vn_extension_mask[32];
 
-/* Read the command's parameters at decoder->cursor, execute it, and write its reply to `enc` when `reply` is set. What is wrong ends in
- * rc_vn_stream_fail(). */
+/* Read the command's parameters at decoder->cursor, execute it, and write its reply to `enc` when `reply` is set. What
+ * is wrong ends in rc_vn_stream_fail(). */
 void rc_vn_dispatch(struct rc_vn_stream *stream, uint32_t command, bool reply, struct rc_vn_encoder *enc);
 
 #endif
@@ -106,9 +106,7 @@ def _argument_lines(param: Member, shape: Shape) -> Iterator[str]:
 
 def arguments(venus: Venus, wire: WireCommand, command: Command) -> str:
     """The struct of one command's parameters."""
-    lines = [
-        line for param in command.params for line in _argument_lines(param, Shape.of_param(venus, command, param))
-    ]
+    lines = [line for param in command.params for line in _argument_lines(param, Shape.of_param(venus, command, param))]
     if command.returns != "void":
         lines.append(f"{command.returns} ret")
     body = "".join(f"\t{line};\n" for line in lines)
@@ -122,10 +120,7 @@ def functions(venus: Venus, level: str) -> list[str]:
         command = venus.registry.command_of(f"vk{name}")
         if command and venus.level(command) == level:
             names.add(name)
-    return sorted(name for name in names if not name.endswith("MESA") or f"vk{name}" in STANDARD_MESA)
-
-
-STANDARD_MESA: frozenset[str] = frozenset()
+    return sorted(name for name in names if not name.endswith("MESA"))
 
 
 def _function_struct(venus: Venus, level: str) -> str:
@@ -147,12 +142,15 @@ def emit_header(venus: Venus) -> str:
         out.append(f"void rc_vn_decode_{name}(struct rc_vn_decoder *dec, struct rc_vn_{name} *args);\n")
         out.append(f"void rc_vn_encode_{name}_reply(struct rc_vn_encoder *enc, const struct rc_vn_{name} *args);\n")
         out.append(f"void rc_vn_execute_{name}(struct rc_vn_stream *stream, struct rc_vn_{name} *args);\n")
-    out.append("\n/* ---- the host's functions; NULL where the driver has none under any of a command's names ---- */\n")
+    out.append(
+        "\n/* ---- the host's functions; NULL where the driver has none under any of a command's names ---- */\n"
+    )
     out.append(_function_struct(venus, "instance") + "\n" + _function_struct(venus, "device"))
     out.append(
         "\nvoid rc_vn_load_instance_functions(\n\tstruct rc_vn_instance_functions *vk, PFN_vkGetInstanceProcAddr get, "
         "VkInstance instance);\n"
-        "void rc_vn_load_device_functions(struct rc_vn_device_functions *vk, PFN_vkGetDeviceProcAddr get, VkDevice device);\n"
+        "void rc_vn_load_device_functions(\n\tstruct rc_vn_device_functions *vk, PFN_vkGetDeviceProcAddr get, "
+        "VkDevice device);\n"
     )
     out.append(TABLES)
     return "".join(out)
@@ -162,7 +160,8 @@ def emit_mesa_header(venus: Venus) -> str:
     """venus_mesa_gen.h's text."""
     return (
         HEAD.format(source="mesa.xml")
-        + "#ifndef RC_VENUS_MESA_GEN_H\n#define RC_VENUS_MESA_GEN_H\n\n#include <stddef.h>\n\n#define VK_NO_PROTOTYPES\n"
+        + "#ifndef RC_VENUS_MESA_GEN_H\n#define RC_VENUS_MESA_GEN_H\n\n"
+        + "#include <stddef.h>\n\n#define VK_NO_PROTOTYPES\n"
         + "#include <vulkan/vulkan.h>\n\n"
         + "".join(mesa_structs(venus))
         + "\n#endif\n"

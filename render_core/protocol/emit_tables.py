@@ -70,10 +70,11 @@ def emit_tables(venus: Venus, head: str) -> str:
     struct, function = LOADER.split("\n\n", 1)
     out = [head, '#include "venus_gen.h"\n\n', struct, "\n\n", str(text), "\n"]
     for level in ("instance", "device"):
+        count = f"sizeof({level}_functions) / sizeof({level}_functions[0])"
         out.append(function.format(level=level, Level=level.capitalize()) + "\n")
         out.append(
             f"void rc_vn_load_{level}_functions(\n\tstruct rc_vn_{level}_functions *vk, "
             f"PFN_vkGet{level.capitalize()}ProcAddr get, Vk{level.capitalize()} {level}) {{\n"
-            f"\tload_{level}(vk, {level}_functions, sizeof({level}_functions) / sizeof({level}_functions[0]), get, {level});\n}}\n\n"
+            f"\tload_{level}(vk, {level}_functions, {count}, get, {level});\n}}\n\n"
         )
     return "".join(out).rstrip("\n") + "\n"

@@ -17,7 +17,7 @@ HEADER = """\
 
 #include "venus_gen.h"
 
-/* A command's functions; `args` is its struct rc_vn_NAME of `size` bytes. Replies are read into the parameters of their request. */
+/* A command's functions; `args` is its struct rc_vn_NAME of `size` bytes. Replies are read into their request's. */
 struct rc_vn_test_command {
 	uint32_t number;
 	const char *name;
@@ -82,7 +82,14 @@ class ReplyDecoder(Decoder):
             text(f'rc_vn_expect_u32(dec, {wire.number}, "command", "it is another command\'s reply");')
             if command.returns != "void":
                 shape = Shape(
-                    command.params[0], Kind.SCALAR, Count.ONE, None, self.layout.scalar(command.returns), False, False, ""
+                    command.params[0],
+                    Kind.SCALAR,
+                    Count.ONE,
+                    None,
+                    self.layout.scalar(command.returns),
+                    False,
+                    False,
+                    "",
                 )
                 reader = {"int32_t": "i32", "uint32_t": "u32", "uint64_t": "u64"}[shape.scalar]
                 text(f'args->ret = ({command.returns})rc_vn_get_{reader}(dec, "ret");')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the Venus decoder, encoder and dispatcher from Vulkan's registry: generate.py --registry vk.xml --output FOLDER."""
+"""Writes the Venus decoder, encoder and dispatcher: generate.py --registry vk.xml --output FOLDER."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from registry import Command, Member, RegistryError, Type
 from shape import WIDE, Count, Kind, Shape, scalar_of
 from venus import UNION_MEMBERS, Venus
 
+
 @dataclass(frozen=True, slots=True)
 class Owner:
     """Where siblings are looked up: a struct's members or a command's parameters, and the C pointer to them."""
@@ -50,7 +51,13 @@ class Layout:
         """Bytes of one scalar in memory."""
         if shape.scalar in WIDE:
             return 8
-        return 2 if shape.scalar in ("int16_t", "uint16_t") else 1 if "8_t" in shape.scalar or shape.scalar == "char" else 4
+        return (
+            2
+            if shape.scalar in ("int16_t", "uint16_t")
+            else 1
+            if "8_t" in shape.scalar or shape.scalar == "char"
+            else 4
+        )
 
     def scalar(self, name: str) -> str:
         """The C scalar behind a type's name."""
@@ -99,7 +106,9 @@ class Layout:
         key = (struct.name, partial)
         if key not in self._sizes:
             if struct.category == "union":
-                self._sizes[key] = 0 if partial else 4 + min(self._member_size(shape, partial) for shape in self.shapes(struct))
+                self._sizes[key] = (
+                    0 if partial else 4 + min(self._member_size(shape, partial) for shape in self.shapes(struct))
+                )
             else:
                 lengths = self.dynamic_lengths(struct)
                 self._sizes[key] = sum(
@@ -144,7 +153,9 @@ class Layout:
         if text in siblings:
             pointer = f"{owner.pointer}->{text}"
             return f"({pointer} ? *{pointer} : 0)" if siblings[text].pointers else pointer
-        unknown = [word for word in re.findall(r"[A-Za-z_]\w*", text) if word not in siblings and not word.startswith("VK_")]
+        unknown = [
+            word for word in re.findall(r"[A-Za-z_]\w*", text) if word not in siblings and not word.startswith("VK_")
+        ]
         if unknown or not re.fullmatch(r"[\w\s()+*/-]+", text):
             raise RegistryError(f"{member.where}: {member.name}: its length {text} is not known")
 

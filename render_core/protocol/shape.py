@@ -125,7 +125,5 @@ class Shape:
     def of_param(venus: Venus, command: Command, param: Member) -> Shape:
         """The shape of a command's parameter."""
         output = param.pointers > 0 and not param.const and param.type != "VkAllocationCallbacks"
-        named = any(
-            param.name in re.findall(r"\w+", length) for other in command.params for length in other.lens
-        )
+        named = any(param.name in re.findall(r"\w+", length) for other in command.params for length in other.lens)
         return Shape.of(venus, param, output=output, in_out=output and named)

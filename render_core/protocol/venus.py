@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of the registry the Venus protocol carries: commands by number, extensions, and the structs that may be chained."""
+"""What of the registry the Venus protocol carries: commands by number, extensions, what may be chained."""
 
 from __future__ import annotations
 
@@ -131,14 +131,14 @@ class Venus:
         return tuple(sorted(self.registry.command_names(name), key=rank))
 
     def level(self, command: Command) -> str:
-        """"global", "instance" or "device": whose function it is."""
+        """ "global", "instance" or "device": whose function it is."""
         first = command.params[0].type if command.params else ""
         if command.name in ("vkCreateInstance",) or command.name.startswith("vkEnumerateInstance"):
             return "global"
         return "instance" if first in ("VkInstance", "VkPhysicalDevice") else "device"
 
     def carries(self, member: Member) -> bool:
-        """False: a member that no wire type stands for (file descriptors, callbacks, memory without a length, windows)."""
+        """False: no wire type stands for it (file descriptors, callbacks, memory without a length, windows)."""
         registered = self.registry.type_of(member.type)
         strings = member.lens[-1:] == ("null-terminated",)
         if member.pointers > (2 if strings else 1) or len(member.dims) > 1:
@@ -275,5 +275,5 @@ def check_version(registry: Registry) -> None:
     newer = any(feature.name == "VK_VERSION_1_4" for feature in registry.features)
     if not newer and registry.header_version < OLDEST:
         raise RegistryError(
-            f"vk.xml is of Vulkan 1.3.{registry.header_version}; 1.3.{OLDEST} or newer is needed (Debian: libvulkan-dev)"
+            f"vk.xml is of Vulkan 1.3.{registry.header_version}; 1.3.{OLDEST} is the oldest (Debian: libvulkan-dev)"
         )

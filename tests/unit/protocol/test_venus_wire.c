@@ -78,6 +78,24 @@ static bool check_line(struct codec *codec, const struct line *line, const struc
 	return fine;
 }
 
+/* No part of a command is a command. */
+static bool check_cut(struct codec *codec, const struct line *line, const struct rc_vn_test_command *command) {
+	size_t step = line->request_size / 128 / 4 * 4 + 4;
+	for (size_t size = 0; size < line->request_size; size += step) {
+		codec_reset(codec);
+		uint8_t *part = malloc(size + 1);
+		memcpy(part, line->request, size);
+		struct rc_vn_decoder dec = codec_decoder(codec, part, size);
+		command->decode(&dec, codec->args);
+		free(part);
+		if (!dec.error || !dec.error_field || dec.cursor != dec.end) {
+			fprintf(stderr, "%s: the first %zu bytes of %zu are accepted\n", line->name, size, line->request_size);
+			return false;
+		}
+	}
+	return true;
+}
+
 static void fail_usage(void) {
 	fprintf(stderr, "usage: test_venus_wire [--all] FILE\n");
 	exit(2);
@@ -128,7 +146,7 @@ int main(int argc, char **argv) {
 		const struct rc_vn_test_command *command = codec_command(line.number);
 		if (command && knows_extensions(extensions)) {
 			checked++;
-			failed += !check_line(&codec, &line, command);
+			failed += !check_line(&codec, &line, command) || !check_cut(&codec, &line, command);
 		} else {
 			passed_over++;
 			if (all) {
