@@ -205,9 +205,7 @@ async def test_clipboard_goes_both_ways(browser: Browser) -> None:
         peer = await session.streamer.wait_viewer()
         peer.send({"type": "clipboard", "text": "from the guest ", "more": True})
         peer.send({"type": "clipboard", "text": "äöü 你好 😀"})
-        await viewer.page.wait_for_function(
-            "async () => await navigator.clipboard.readText() === 'from the guest äöü 你好 😀'"
-        )
+        await viewer.wait_until("async () => await navigator.clipboard.readText() === 'from the guest äöü 你好 😀'")
         long = "é😀" * 30_000
         await viewer.page.evaluate("text => navigator.clipboard.writeText(text)", long)
         await viewer.page.keyboard.press("Control+v")

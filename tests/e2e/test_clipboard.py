@@ -29,7 +29,7 @@ async def _expect_in_guest(guest: ObservedGuest, text: str) -> None:
 
 
 async def _expect_in_page(viewer: Client, text: str) -> None:
-    await viewer.page.wait_for_function("async (text) => await navigator.clipboard.readText() === text", arg=text)
+    await viewer.wait_until("async (text) => await navigator.clipboard.readText() === text", text)
 
 
 async def test_text_goes_both_ways(browser: Browser, start_session: SessionStarter) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import shutil
 from collections.abc import AsyncIterator
@@ -80,6 +81,15 @@ class Client:
 
     async def wait_picture(self) -> None:
         await self.page.wait_for_function(PICTURE_SHOWN, timeout=30_000)
+
+    async def wait_until(self, predicate: str, argument: Any = None) -> None:
+        """Wait until an async function of the page returns true; wait_for_function takes its promise for an answer."""
+        async with asyncio.timeout(30):
+            await self.page.evaluate(
+                f"async (argument) => {{ const predicate = {predicate};"
+                " while (!await predicate(argument)) await new Promise((resolve) => setTimeout(resolve, 50)); }",
+                argument,
+            )
 
     async def stats(self) -> dict[str, Any]:
         result: dict[str, Any] = await self.page.evaluate("heliograph.stats()")
