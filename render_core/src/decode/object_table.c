@@ -76,6 +76,7 @@ static void free_limbo(struct rc_vn_object_table *table, uint64_t epoch) {
 	while (table->limbo && table->limbo->limbo_epoch <= epoch) {
 		struct rc_vn_object *object = table->limbo;
 		table->limbo = object->limbo_next;
+		atomic_fetch_sub_explicit(&table->limbo_count, 1, memory_order_relaxed);
 		free(object);
 	}
 	if (!table->limbo) {
@@ -230,6 +231,7 @@ static bool remove_object(struct rc_vn_object_table *table, struct rc_vn_object 
 	atomic_fetch_sub(&table->counts[object->type_index], 1);
 	rc_list_remove(&object->parent_link);
 	object->limbo_epoch = atomic_fetch_add(&table->epoch, 1) + 1;
+	atomic_fetch_add_explicit(&table->limbo_count, 1, memory_order_relaxed);
 	*table->limbo_end = object;
 	table->limbo_end = &object->limbo_next;
 	return true;

@@ -47,6 +47,7 @@ struct rc_vn_object_table {
 	struct rc_list roots;                    /* of parent_link: objects without a parent; under the mutex */
 	struct rc_vn_object *limbo, **limbo_end; /* oldest first */
 	struct rc_vn_object_slots *limbo_slots;  /* oldest first */
+	_Atomic uint32_t limbo_count;            /* objects that wait for readers */
 	uint32_t removals;
 	_Atomic uint32_t counts[RC_VN_OBJECT_TYPES];
 };
@@ -58,7 +59,7 @@ void rc_vn_object_table_finish(struct rc_vn_object_table *table);
 /* A reader's number (one a thread that finds objects); UINT32_MAX: all are taken. */
 uint32_t rc_vn_reader_register(struct rc_vn_object_table *table);
 void rc_vn_reader_unregister(struct rc_vn_object_table *table, uint32_t reader);
-/* Between enter and leave, objects found stay readable. Enter and leave around each command (or a few), never while waiting for input. */
+/* Between enter and leave, objects found stay readable. Enter and leave around a few commands, never while waiting for input. */
 void rc_vn_reader_enter(struct rc_vn_object_table *table, uint32_t reader);
 void rc_vn_reader_leave(struct rc_vn_object_table *table, uint32_t reader);
 

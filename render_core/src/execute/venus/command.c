@@ -6,9 +6,12 @@
 #include "execute/venus/feedback.h"
 #include "execute/venus/object.h"
 
+/* Of the guest's limit: command buffers take it in portions, so that recording costs no shared counter. */
+enum { BYTES_AT_ONCE = 4096 };
+
 static void give_back_bytes(struct rc_vn_context *context, struct rc_vn_command_buffer *commands) {
-	atomic_fetch_sub_explicit(&context->guest->usage.command_buffer_bytes, commands->bytes, memory_order_relaxed);
-	commands->bytes = 0;
+	atomic_fetch_sub_explicit(&context->guest->usage.command_buffer_bytes, commands->bytes_taken, memory_order_relaxed);
+	commands->bytes = commands->bytes_taken = 0;
 }
 
 /* Nothing is recorded any more. */
@@ -26,9 +29,15 @@ bool rc_vn_command_buffer_record(struct rc_vn_stream *stream, struct rc_vn_objec
 		commands->unusable = true;
 		return false;
 	}
+	commands->commands++;
+	commands->bytes += (uint64_t)(stream->decoder.cursor - stream->command_begin);
+	if (__builtin_expect(commands->bytes <= commands->bytes_taken, true)) {
+		return true;
+	}
 	struct rc_vn_guest *guest = stream->context->guest;
-	uint64_t bytes = (uint64_t)(stream->decoder.cursor - stream->command_begin);
-	if (!rc_vn_usage_take64(&guest->usage.command_buffer_bytes, bytes, guest->limits.command_buffer_bytes)) {
+	uint64_t more = commands->bytes - commands->bytes_taken;
+	more = more < BYTES_AT_ONCE ? BYTES_AT_ONCE : more;
+	if (!rc_vn_usage_take64(&guest->usage.command_buffer_bytes, more, guest->limits.command_buffer_bytes)) {
 		rc_vn_context_log(stream->context, RC_LOG_WARN,
 			"a command buffer cannot be recorded: the guest's others hold %llu bytes (limit: command-buffer-bytes)",
 			(unsigned long long)guest->limits.command_buffer_bytes);
@@ -36,8 +45,7 @@ bool rc_vn_command_buffer_record(struct rc_vn_stream *stream, struct rc_vn_objec
 		commands->unusable = true;
 		return false;
 	}
-	commands->bytes += bytes;
-	commands->commands++;
+	commands->bytes_taken += more;
 	return true;
 }
 

@@ -79,7 +79,8 @@ struct rc_vn_command_buffer {
 	struct rc_vn_device *device;
 	bool begun;        /* the host's has been begun, and not ended */
 	bool unusable;     /* something recorded since vkBeginCommandBuffer could not be: it is left out of submissions */
-	uint64_t bytes;    /* recorded, of usage.command_buffer_bytes */
+	uint64_t bytes;       /* recorded */
+	uint64_t bytes_taken; /* of usage.command_buffer_bytes, for them */
 	uint32_t commands; /* recorded since vkBeginCommandBuffer */
 	enum rc_vn_feedback feedback;
 	struct rc_list feedback_link;                            /* rc_vn_device::feedback, when there is feedback */

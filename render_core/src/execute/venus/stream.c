@@ -11,6 +11,10 @@ enum {
 	HEADER_SIZE = 8, /* command number, flags */
 	FLAG_REPLY = 1,
 	KEPT_COPY = 2 << 20, /* stock clients' streams have up to 1 MiB */
+	/* Commands in one go as a reader of the object table: entering is a full barrier, as much as a draw's decoding. */
+	COMMANDS_AN_ENTRY = 32,
+	/* Objects that another ring's long wait keeps from being freed: a stock client's rings wait for microseconds. */
+	MAX_LIMBO = 1 << 18,
 };
 
 static struct rc_vn_object *find_object(void *context, uint64_t id, VkObjectType type) {
@@ -28,7 +32,22 @@ bool rc_vn_stream_init(struct rc_vn_stream *stream, struct rc_vn_context *contex
 	return true;
 }
 
+static void enter(struct rc_vn_stream *stream) {
+	if (stream->entries_left == 0) {
+		rc_vn_reader_enter(&stream->context->objects, stream->reader);
+		stream->entries_left = COMMANDS_AN_ENTRY;
+	}
+}
+
+static void leave(struct rc_vn_stream *stream) {
+	if (stream->entries_left != 0) {
+		rc_vn_reader_leave(&stream->context->objects, stream->reader);
+		stream->entries_left = 0;
+	}
+}
+
 void rc_vn_stream_finish(struct rc_vn_stream *stream) {
+	leave(stream);
 	rc_vn_reader_unregister(&stream->context->objects, stream->reader);
 	rc_vn_scratch_finish(&stream->scratch);
 	rc_vn_blob_unref(stream->reply_blob);
@@ -162,9 +181,15 @@ bool rc_vn_stream_step(struct rc_vn_stream *stream, const uint8_t **cursor, cons
 		.context = &context->objects,
 	};
 	open_window(stream);
-	rc_vn_reader_enter(&context->objects, stream->reader);
+	enter(stream);
 	rc_vn_dispatch(stream, header[0], stream->replying, &stream->encoder);
-	rc_vn_reader_leave(&context->objects, stream->reader);
+	if (--stream->entries_left == 0 || stream->decoder.cursor == end) {
+		stream->entries_left = 1;
+		leave(stream);
+		if (atomic_load_explicit(&context->objects.limbo_count, memory_order_relaxed) > MAX_LIMBO) {
+			rc_vn_stream_fail(stream, "command", "too many objects destroyed while another ring waits");
+		}
+	}
 	if (atomic_load_explicit(&context->failed, memory_order_relaxed) || !close_window(stream)) {
 		return false;
 	}
@@ -246,7 +271,7 @@ void rc_vn_execute_ExecuteCommandStreamsMESA(
 	const uint8_t *command_begin = stream->command_begin;
 	const bool replying = stream->replying;
 	stream->nested = true;
-	rc_vn_reader_leave(&stream->context->objects, stream->reader); /* each step enters for itself */
+	leave(stream); /* each step enters for itself */
 	for (uint32_t i = 0; i < count; i++) {
 		if ((positions && !seek_reply(stream, "pReplyPositions", positions[i])) ||
 			!execute_stream(stream, &streams[i])) {
@@ -254,7 +279,7 @@ void rc_vn_execute_ExecuteCommandStreamsMESA(
 		}
 		stream->command = command; /* for error lines */
 	}
-	rc_vn_reader_enter(&stream->context->objects, stream->reader);
+	enter(stream);
 	stream->nested = false;
 	stream->decoder = decoder;
 	stream->command = command;

@@ -11,6 +11,7 @@ struct rc_vn_stream {
 	struct rc_vn_context *context;
 	struct rc_vn_ring *ring; /* NULL: the socket's stream */
 	uint32_t reader;         /* of context->objects */
+	uint32_t entries_left;   /* commands until it leaves the table for a moment; 0: it is outside */
 	struct rc_vn_scratch scratch;
 	struct rc_vn_decoder decoder;
 	/* the reply window: vkSetReplyCommandStreamMESA */
