@@ -66,23 +66,21 @@ class Ring:
     def __init__(self, client: VenusClient, number: int, resource: int, memory: mmap.mmap, buffer_bytes: int) -> None:
         self.client, self.number, self.resource, self.memory = client, number, resource, memory
         self.buffer_bytes = buffer_bytes
+        # Whole words at once: struct writes zeros before it writes a value.
+        self.words = client.words_of(memory)
         self.tail = 0
-
-    def _word(self, offset: int) -> int:
-        value: int = struct.unpack_from("<I", self.memory, offset)[0]
-        return value
 
     @property
     def head(self) -> int:
-        return self._word(0)
+        return self.words[0]
 
     @property
     def status(self) -> int:
-        return self._word(128)
+        return self.words[128 // 4]
 
     def set_tail(self, tail: int) -> None:
         self.tail = tail & 0xFFFFFFFF
-        struct.pack_into("<I", self.memory, 64, self.tail)
+        self.words[64 // 4] = self.tail
 
     def write(self, data: bytes) -> None:
         """Write commands and publish them; wakes the server when it sleeps."""
@@ -125,11 +123,15 @@ class VenusClient:
         self._ids = itertools.count(1)
         self._rings = itertools.count(0x7F0000001000, 64)
         self.memories: list[mmap.mmap] = []
+        self._views: list[memoryview[int]] = []
         self.instance = self.physical = self.device = self.queue = 0
         self.reply_resource = 0
 
     def close(self) -> None:
         self.socket.close()
+        for view in self._views:
+            view.release()
+        self._views = []
         for memory in self.memories:
             memory.close()
         self.memories = []
@@ -202,6 +204,12 @@ class VenusClient:
         os.close(fd)
         self.memories.append(memory)
         return resource, memory
+
+    def words_of(self, memory: mmap.mmap) -> memoryview[int]:
+        """A view of memory of this client as words; released with the client."""
+        view = memoryview(memory)[: len(memory) // 4 * 4].cast("I")
+        self._views.append(view)
+        return view
 
     def submit(self, commands: bytes) -> None:
         """Send commands on the socket, as the stock driver does: one batch."""
