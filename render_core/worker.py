@@ -167,7 +167,10 @@ def main(argv: list[str] | None = None) -> int:
     except RenderCoreError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    _say_ready(control, device, serves_venus)
+    try:
+        _say_ready(control, device, serves_venus)
+    except OSError:
+        return 0  # its owner has ended meanwhile
     try:
         check(lib.rc_core_run(core, args.control_fd), "the render core's loop failed")
     except RenderCoreError as error:

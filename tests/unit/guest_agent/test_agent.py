@@ -21,8 +21,9 @@ import xcffib
 import guest_agent
 from guest_agent import messages
 from guest_agent.children import descendants
+from guest_agent.graphics import find_driver, graphics_variables
 from guest_agent.link import Link
-from guest_agent.messages import AgentReady, Exited, Message
+from guest_agent.messages import AgentReady, Exited, Graphics, Message
 from tests.support.fake_worker import FakeWorker
 from tests.support.fifo import Fifo
 
@@ -294,3 +295,38 @@ async def test_runs_without_privileges(agent: AgentProcess, monkeypatch: pytest.
     agent.control.send(messages.Stop())
     assert await agent.ended() == 0
     assert traces(display) == []
+
+
+async def _variables(agent: AgentProcess, graphics: Graphics | None, *options: str) -> dict[str, str]:
+    """Return a program's environment; the agent is told about its graphics when the guest is ready."""
+    path = agent.directory / "environment"
+    await agent.start(*options, "--", "sh", "-c", f"env -0 >{path}")
+    if graphics is not None:
+        await agent.ready()
+        assert not path.exists()  # it waits
+        agent.control.send(graphics)
+        agent.control.send(Graphics("gpu", False))  # of a worker that comes later: too late
+    told = await agent.told()
+    while not isinstance(told, Exited):
+        told = await agent.told()
+    assert told == Exited(0)
+    return dict(entry.split("=", 1) for entry in path.read_text().split("\0") if entry)
+
+
+async def test_programs_are_led_to_the_worker(agent: AgentProcess) -> None:
+    driver = find_driver()
+    if driver is None:
+        pytest.skip("Mesa's Venus driver is not installed (mesa-vulkan-drivers 25)")
+    found = await _variables(agent, Graphics("cpu", True), "--venus", "/s/venus.sock")
+    expected = graphics_variables(driver, "/s/venus.sock", is_cpu=True)
+    library_path = expected.pop("LD_LIBRARY_PATH", "")
+    assert expected.items() <= found.items()
+    assert found.get("LD_LIBRARY_PATH", "").startswith(library_path)
+
+
+@pytest.mark.parametrize("graphics", [Graphics("cpu", False), None])
+async def test_without_a_worker_for_it_programs_keep_the_systems_graphics(
+    agent: AgentProcess, graphics: Graphics | None
+) -> None:
+    found = await _variables(agent, graphics, *(("--venus", "/s/venus.sock") if graphics else ()))
+    assert "VTEST_SOCKET_NAME" not in found
