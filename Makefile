@@ -5,6 +5,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 3600
+VK_XML ?= /usr/share/vulkan/registry/vk.xml
 
 PY := .venv/bin/python
 MESON := .venv/bin/meson
@@ -30,7 +31,7 @@ MESA_ENVIRONMENT = $(shell cat build/mesa/env 2>/dev/null)
 TSAN_ENVIRONMENT = TSAN_OPTIONS=halt_on_error=1 $(FIXED_ADDRESSES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test test-c test-quick test-e2e asan tsan fuzz bench gpu-check soak lint format clean
+.PHONY: help setup build run test test-c test-quick test-e2e asan tsan fuzz bench gpu-check soak docs lint format clean
 
 help: ## this list
 	@echo 'make TARGET. First: make run'
@@ -89,6 +90,9 @@ gpu-check: build ## convert, handoff and Venus guests on this machine's GPU, wit
 
 soak: build ## a session for SOAK_SECONDS=3600, watching memory, files and processes
 	@$(PY) -m bench.soak --seconds $(SOAK_SECONDS) $(ARGS)
+
+docs: setup ## renew the generated tables of docs/protocol/venus.md
+	@$(PY) render_core/protocol/generate.py --registry $(VK_XML) --docs docs/protocol/venus.md
 
 lint: setup ## ruff, mypy, clang-format
 	@$(RUFF) check . && $(RUFF) format --check . && .venv/bin/mypy streamer guest_agent render_core tests bench

@@ -153,6 +153,10 @@ class Decoder:
     def _count(self, shape: Shape, owner: Owner, field: str, *, partial: bool = False) -> None:
         """Declares `count`."""
         expected = self.layout.expected(owner, shape)
+        if divided := re.fullmatch(r"(\w+) ?/ ?(\d+)", shape.length):
+            with self.text.block(f"if ({owner.pointer}->{divided[1]} % {divided[2]})"):
+                whole = next(member for member in owner.members if member.name == divided[1])
+                self.text(f'rc_vn_decoder_fail(dec, {owner.field(whole)}, "it is no multiple of {divided[2]}");')
         size = self.layout.element_size(shape, partial=partial)
         if size:
             call = f"rc_vn_get_count(dec, {expected}, {size}, {field})"
@@ -300,9 +304,7 @@ class Decoder:
                 )
                 self.full(shape, owner)
             else:
-                text(
-                    f'rc_vn_expect_u32(dec, (uint32_t)selector, {field}, "it is not the selected member");'
-                )
+                text(f'rc_vn_expect_u32(dec, (uint32_t)selector, {field}, "it is not the selected member");')
                 with text.block("switch (selector)"):
                     for tag, shape in cases:
                         text(f"case {tag}:")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from emit_decode import emit_decode
+from emit_docs import emit_docs
 from emit_encode import emit_encode
 from emit_execute import emit_execute
 from emit_header import HEAD, comment_source, emit_header, emit_mesa_header
@@ -46,16 +47,23 @@ def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--registry", type=Path, required=True, help="the distribution's vk.xml")
-    parser.add_argument("--output", type=Path, required=True, help="the folder for the generated files")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--output", type=Path, help="the folder for the generated files")
+    where.add_argument("--docs", type=Path, help="renew this document's tables instead")
+    parser.add_argument("--tables", type=Path, default=HERE, help="the folder of mesa.xml, commands.csv and the others")
     parser.add_argument("--tests", action="store_true", help="write what tests use instead")
     options = parser.parse_args()
     try:
-        files = outputs(load(options.registry), tests=options.tests)
+        venus = load(options.registry, folder=options.tables)
+        if options.docs:
+            files = {options.docs: emit_docs(venus, options.docs.read_text(encoding="utf-8"))}
+        else:
+            files = {options.output / name: text for name, text in outputs(venus, tests=options.tests).items()}
     except RegistryError as error:
         sys.stderr.write(f"generate.py: {error}\n")
         return 1
-    for name, text in files.items():
-        (options.output / name).write_text(text, encoding="utf-8")
+    for path, text in files.items():
+        path.write_text(text.rstrip() + "\n", encoding="utf-8")
     return 0
 
 

@@ -138,12 +138,12 @@ class Layout:
             name
             for shape in self.shapes(struct)
             if shape.count is Count.DYNAMIC
-            for name in re.findall(r"\w+", shape.optional_len)
+            for name in re.findall(r"\w+", shape.length)
         }
 
     def expected(self, owner: Owner, shape: Shape) -> str:
         """The C expression for a dynamic array's length."""
-        text, member = shape.optional_len, shape.member
+        text, member = shape.length, shape.member
         siblings = {sibling.name: sibling for sibling in owner.members}
         if found := re.fullmatch(r"(\w+)->(\w+)", text):
             if found[1] not in siblings:

@@ -70,7 +70,7 @@ class Shape:
     scalar: str  # scalars: the underlying C type
     output: bool  # parameters: the command writes it
     in_out: bool  # an output that is sent with its value: the count of an array
-    optional_len: str  # DYNAMIC: the expression of vk.xml
+    length: str  # DYNAMIC: the expression of vk.xml
 
     @property
     def is_array(self) -> bool:

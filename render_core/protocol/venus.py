@@ -147,7 +147,11 @@ class Venus:
             return True
         if member.type == "void":
             return member.pointers == 1 and bool(member.lens)
-        if member.type == "int" or registered is None or member.bits:
+        if member.bits:
+            return False
+        if member.type in SCALARS:
+            return True
+        if member.type == "int" or registered is None:
             return False
         if registered.category == "union" and registered.name not in UNION_MEMBERS:
             if not all(inner.selection for inner in registered.members):
@@ -156,7 +160,7 @@ class Venus:
             return all(self.carries(inner) for inner in registered.members)
         if registered.category == "basetype":
             return bool(registered.base)
-        return registered.category in ("bitmask", "enum", "handle") or member.type in SCALARS
+        return registered.category in ("bitmask", "enum", "handle")
 
     def _read_extensions(self, path: Path) -> list[WireExtension]:
         found = []
