@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -11,8 +12,13 @@
 
 #include "execute/venus/memory.h"
 #include "transport/ring.h"
+#include "util/clock.h"
 
 enum { PAGE_SIZE = 4096, VARIABLE = UINT16_MAX };
+
+/* A client writes a message in several pieces, and several messages one after the other: for this long after one the next is looked for without sleeping.
+ * Waking up takes longer than what is done for most. */
+enum { SPIN_NS = 50000 };
 
 /* False: the client is gone. Nonsense fails the context. */
 typedef bool handler(struct rc_vtest_client *client, const uint32_t *words, uint32_t count);
@@ -39,13 +45,19 @@ static bool receive(struct rc_vtest_client *client, size_t size) {
 		client->end -= client->begin;
 		client->begin = 0;
 	}
+	uint64_t spin_until_ns = 0;
 	while (client->end - client->begin < size) {
 		ssize_t got =
 			recv(client->fd, client->buffer + client->end, sizeof(client->buffer) - client->end, MSG_DONTWAIT);
 		if (got > 0) {
 			client->end += (size_t)got;
+			spin_until_ns = 0;
 		} else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
 			return false;
+		} else if (spin_until_ns == 0) {
+			spin_until_ns = rc_now_ns() + SPIN_NS;
+		} else if (rc_now_ns() < spin_until_ns) {
+			sched_yield();
 		} else if (!wait_for(client, POLLIN)) {
 			return false;
 		}
