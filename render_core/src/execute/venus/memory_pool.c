@@ -6,6 +6,10 @@
 /* Smallest range: natively an allocation has 64 KiB or more, and smaller ones would make the trees large. */
 static const uint64_t smallest_range = 4096;
 
+/* What a program that draws would have used again by then. A driver takes a fraction of a millisecond to let go of one. */
+static const uint64_t idle_ns = 3000000000u;
+enum { IDLE_EVICTIONS = 16 };
+
 static VkDevice host(const struct rc_vn_memory_pool *pool) {
 	return (VkDevice)(uintptr_t)pool->device->base.handle;
 }
@@ -203,6 +207,18 @@ bool rc_vn_memory_pool_trim(struct rc_vn_memory_pool *pool, uint64_t before_ns) 
 	trimmed |= rc_vn_memory_blocks_trim(&pool->blocks, before_ns);
 	pthread_mutex_unlock(&pool->blocks_mutex);
 	return trimmed;
+}
+
+void rc_vn_memory_pool_tidy(struct rc_vn_memory_pool *pool, uint64_t now_ns) {
+	if (pool->device->lost || now_ns < idle_ns) {
+		return;
+	}
+	for (int i = 0; i < IDLE_EVICTIONS && evict_one(pool, 0, now_ns - idle_ns); i++) {
+	}
+	if (pthread_mutex_trylock(&pool->blocks_mutex) == 0) {
+		rc_vn_memory_blocks_trim(&pool->blocks, now_ns - idle_ns);
+		pthread_mutex_unlock(&pool->blocks_mutex);
+	}
 }
 
 void rc_vn_memory_pool_note(struct rc_vn_memory_pool *pool, const VkMemoryRequirements *requirements) {

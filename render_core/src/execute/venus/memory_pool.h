@@ -32,6 +32,9 @@ void rc_vn_memory_pool_destroy(struct rc_vn_memory_pool *pool);
 /* Give back what has been kept for later since `before_ns` (rc_now_ns()'s clock; UINT64_MAX: all): empty blocks, cached memory. True: there was something. */
 bool rc_vn_memory_pool_trim(struct rc_vn_memory_pool *pool, uint64_t before_ns);
 
+/* The same for what has not been used for seconds, a little at a time and without waiting for others: the watchdog's, now and then. */
+void rc_vn_memory_pool_tidy(struct rc_vn_memory_pool *pool, uint64_t now_ns);
+
 /* A resource with these requirements exists: the ranges of later allocations will suit it. */
 void rc_vn_memory_pool_note(struct rc_vn_memory_pool *pool, const VkMemoryRequirements *requirements);
 

@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "execute/venus/memory_pool.h"
 #include "execute/venus/queue.h"
+#include "util/clock.h"
 
 enum { PERIOD_MS = 500 };
 
@@ -37,6 +39,7 @@ static void *run(void *data) {
 			for (struct rc_list *at = device->queues.next; at != &device->queues; at = at->next) {
 				rc_vn_queue_watch(rc_container_of(at, struct rc_vn_queue, link));
 			}
+			rc_vn_memory_pool_tidy(device->memory_pool, rc_now_ns());
 		}
 	}
 	pthread_mutex_unlock(&watchdog->mutex);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Looks after the queues of a guest's devices, on a thread of its own: a queue that makes no progress loses its device, so that its client
- * hears of it in bounded time. */
+ * hears of it in bounded time. It also gives back memory that clients have freed and not asked for again. */
 #ifndef RC_VN_WATCHDOG_H
 #define RC_VN_WATCHDOG_H
 
