@@ -2,112 +2,17 @@
 #define _GNU_SOURCE
 #include "transport/vtest_client.h"
 
-#include <errno.h>
-#include <poll.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "execute/venus/memory.h"
 #include "transport/ring.h"
-#include "util/clock.h"
 
 enum { PAGE_SIZE = 4096, VARIABLE = UINT16_MAX };
 
-/* A client writes a message in several pieces, and several messages one after the other: for this long after one the next is looked for without sleeping.
- * Waking up takes longer than what is done for most. */
-enum { SPIN_NS = 50000 };
-
 /* False: the client is gone. Nonsense fails the context. */
 typedef bool handler(struct rc_vtest_client *client, const uint32_t *words, uint32_t count);
-
-/* ---- bytes ---- */
-
-/* Wait for the socket. False: the end, for this client. */
-static bool wait_for(struct rc_vtest_client *client, short events) {
-	struct pollfd pollers[2] = {
-		{.fd = client->fd, .events = events}, {.fd = client->context->wake_fd, .events = POLLIN}};
-	poll(pollers, 2, -1);
-	if (pollers[1].revents) {
-		uint64_t value;
-		ssize_t size = read(client->context->wake_fd, &value, sizeof(value)); /* it stays ready else */
-		(void)size;
-	}
-	return !atomic_load(&client->context->closing);
-}
-
-/* At least `size` bytes in the buffer. False: there will be no more. */
-static bool receive(struct rc_vtest_client *client, size_t size) {
-	if (client->begin % 4 != 0 || client->begin + size > sizeof(client->buffer)) {
-		memmove(client->buffer, client->buffer + client->begin, client->end - client->begin);
-		client->end -= client->begin;
-		client->begin = 0;
-	}
-	uint64_t spin_until_ns = 0;
-	while (client->end - client->begin < size) {
-		ssize_t got =
-			recv(client->fd, client->buffer + client->end, sizeof(client->buffer) - client->end, MSG_DONTWAIT);
-		if (got > 0) {
-			client->end += (size_t)got;
-			spin_until_ns = 0;
-		} else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
-			return false;
-		} else if (spin_until_ns == 0) {
-			spin_until_ns = rc_now_ns() + SPIN_NS;
-		} else if (rc_now_ns() < spin_until_ns) {
-			sched_yield();
-		} else if (!wait_for(client, POLLIN)) {
-			return false;
-		}
-	}
-	return true;
-}
-
-static bool send_message(struct rc_vtest_client *client, const struct msghdr *msg, size_t size) {
-	/* Replies are small: all or nothing, but for a socket that is nearly full. */
-	size_t sent = 0;
-	while (sent < size) {
-		ssize_t put = sent == 0 ? sendmsg(client->fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL)
-								: send(client->fd, (const uint8_t *)msg->msg_iov[0].iov_base + sent, size - sent,
-									  MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (put > 0) {
-			sent += (size_t)put;
-		} else if (put == 0 || (errno != EAGAIN && errno != EINTR) || !wait_for(client, POLLOUT)) {
-			return false;
-		}
-	}
-	return true;
-}
-
-static bool reply(struct rc_vtest_client *client, uint32_t command, const uint32_t *words, uint32_t count) {
-	uint32_t message[2 + 1 + VTEST_CAPSET_WORDS] = {count, command};
-	if (count) {
-		memcpy(message + 2, words, count * sizeof(uint32_t));
-	}
-	struct iovec iov = {.iov_base = message, .iov_len = VTEST_HEADER_SIZE + count * sizeof(uint32_t)};
-	const struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	return send_message(client, &msg, iov.iov_len);
-}
-
-/* In a message of its own: a client reads one byte, and loses an fd that came with more. */
-static bool send_fd(struct rc_vtest_client *client, int fd) {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = {.bytes = {0}};
-	char byte = 0;
-	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control.bytes)};
-	struct cmsghdr *header = CMSG_FIRSTHDR(&msg);
-	header->cmsg_level = SOL_SOCKET;
-	header->cmsg_type = SCM_RIGHTS;
-	header->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(header), &fd, sizeof(int));
-	return send_message(client, &msg, 1);
-}
 
 static uint64_t wide(const uint32_t *words) {
 	return (uint64_t)words[1] << 32 | words[0];
@@ -130,39 +35,39 @@ static bool handle_create_renderer(struct rc_vtest_client *client, const uint32_
 static bool handle_ping(struct rc_vtest_client *client, const uint32_t *words, uint32_t count) {
 	(void)words;
 	(void)count;
-	return reply(client, VTEST_PING_PROTOCOL_VERSION, NULL, 0);
+	return rc_vtest_reply(client, VTEST_PING_PROTOCOL_VERSION, NULL, 0);
 }
 
 static bool handle_busy_wait(struct rc_vtest_client *client, const uint32_t *words, uint32_t count) {
 	(void)words;
 	(void)count;
 	const uint32_t busy = 0;
-	return reply(client, VTEST_RESOURCE_BUSY_WAIT, &busy, 1);
+	return rc_vtest_reply(client, VTEST_RESOURCE_BUSY_WAIT, &busy, 1);
 }
 
 static bool handle_protocol_version(struct rc_vtest_client *client, const uint32_t *words, uint32_t count) {
 	(void)count;
 	uint32_t version = words[0] < VTEST_PROTOCOL_VERSION ? words[0] : VTEST_PROTOCOL_VERSION;
 	version = client->refused ? 0 : version;
-	return reply(client, VTEST_PROTOCOL_VERSION_NUM, &version, 1);
+	return rc_vtest_reply(client, VTEST_PROTOCOL_VERSION_NUM, &version, 1);
 }
 
 static bool handle_get_param(struct rc_vtest_client *client, const uint32_t *words, uint32_t count) {
 	(void)count;
 	const bool known = words[0] == VTEST_PARAM_MAX_TIMELINE_COUNT && !client->refused;
 	const uint32_t answer[2] = {known, known ? VTEST_MAX_TIMELINES : 0};
-	return reply(client, VTEST_GET_PARAM, answer, 2);
+	return rc_vtest_reply(client, VTEST_GET_PARAM, answer, 2);
 }
 
 static bool handle_get_capset(struct rc_vtest_client *client, const uint32_t *words, uint32_t count) {
 	(void)count;
 	uint32_t answer[1 + VTEST_CAPSET_WORDS] = {0};
 	if (words[0] != VTEST_CAPSET_VENUS || client->refused) {
-		return reply(client, VTEST_GET_CAPSET, answer, 1);
+		return rc_vtest_reply(client, VTEST_GET_CAPSET, answer, 1);
 	}
 	answer[0] = 1;
 	rc_vn_guest_capset(client->context->guest, answer + 1);
-	return reply(client, VTEST_GET_CAPSET, answer, 1 + VTEST_CAPSET_WORDS);
+	return rc_vtest_reply(client, VTEST_GET_CAPSET, answer, 1 + VTEST_CAPSET_WORDS);
 }
 
 static bool handle_context_init(struct rc_vtest_client *client, const uint32_t *words, uint32_t count) {
@@ -227,7 +132,7 @@ static bool handle_create_blob(struct rc_vtest_client *client, const uint32_t *w
 	} else {
 		rc_vn_blob_ref(blob);
 	}
-	bool sent = reply(client, VTEST_RESOURCE_CREATE_BLOB, &resource, 1) && send_fd(client, blob->fd);
+	bool sent = rc_vtest_reply(client, VTEST_RESOURCE_CREATE_BLOB, &resource, 1) && rc_vtest_send_fd(client, blob->fd);
 	rc_vn_blob_unref(blob);
 	return sent;
 }
@@ -267,7 +172,7 @@ static bool handle_sync_create(struct rc_vtest_client *client, const uint32_t *w
 	}
 	client->syncs[index] = (struct rc_vtest_sync){.used = true, .value = wide(words)};
 	const uint32_t id = index + 1;
-	return reply(client, VTEST_SYNC_CREATE, &id, 1);
+	return rc_vtest_reply(client, VTEST_SYNC_CREATE, &id, 1);
 }
 
 static bool handle_sync_unref(struct rc_vtest_client *client, const uint32_t *words, uint32_t count) {
@@ -286,7 +191,7 @@ static bool handle_sync_read(struct rc_vtest_client *client, const uint32_t *wor
 		return true;
 	}
 	const uint32_t value[2] = {(uint32_t)sync->value, (uint32_t)(sync->value >> 32)};
-	return reply(client, VTEST_SYNC_READ, value, 2);
+	return rc_vtest_reply(client, VTEST_SYNC_READ, value, 2);
 }
 
 static bool handle_sync_write(struct rc_vtest_client *client, const uint32_t *words, uint32_t count) {
@@ -309,7 +214,7 @@ static bool handle_sync_wait(struct rc_vtest_client *client, const uint32_t *wor
 		rc_vn_context_fail(client->context, "SYNC_WAIT: no fd is left");
 		return true;
 	}
-	bool sent = reply(client, VTEST_SYNC_WAIT, NULL, 0) && send_fd(client, fd);
+	bool sent = rc_vtest_reply(client, VTEST_SYNC_WAIT, NULL, 0) && rc_vtest_send_fd(client, fd);
 	close(fd);
 	return sent;
 }
@@ -399,7 +304,7 @@ static const char *check_header(const struct rc_vtest_client *client, uint32_t l
 /* False: this is the end of the client, or of what can be understood. */
 static bool serve_message(struct rc_vtest_client *client) {
 	uint32_t header[2];
-	if (!receive(client, VTEST_HEADER_SIZE)) {
+	if (!rc_vtest_receive(client, VTEST_HEADER_SIZE)) {
 		return false;
 	}
 	memcpy(header, client->buffer + client->begin, VTEST_HEADER_SIZE);
@@ -411,7 +316,7 @@ static bool serve_message(struct rc_vtest_client *client) {
 		return false;
 	}
 	const size_t size = command == VTEST_CREATE_RENDERER ? length : (size_t)length * sizeof(uint32_t);
-	if (!receive(client, VTEST_HEADER_SIZE + size)) {
+	if (!rc_vtest_receive(client, VTEST_HEADER_SIZE + size)) {
 		return false;
 	}
 	const uint8_t *payload = client->buffer + client->begin + VTEST_HEADER_SIZE;
@@ -430,7 +335,7 @@ bool rc_vtest_client_serve(struct rc_vtest_client *client) {
 		client->stream.socket_fd = client->fd;
 		while (!atomic_load(&context->closing) && must_stay(client) && serve_message(client)) {
 		}
-		while (client->garbled && !atomic_load(&context->closing) && must_stay(client) && receive(client, 1)) {
+		while (client->garbled && !atomic_load(&context->closing) && must_stay(client) && rc_vtest_receive(client, 1)) {
 			client->begin = client->end = 0;
 		}
 		rc_vn_stream_finish(&client->stream);

@@ -35,4 +35,13 @@ struct rc_vtest_client {
  * rings are gone when this returns. False: a ring's thread does not end, and uses the context for ever. */
 bool rc_vtest_client_serve(struct rc_vtest_client *client);
 
+/* ---- the socket (vtest_socket.c); false: the client is gone, or context->closing is set ---- */
+
+/* At least `size` bytes, up to RC_VTEST_MAX_MESSAGE, from `begin` on, which is 4-aligned then. */
+bool rc_vtest_receive(struct rc_vtest_client *client, size_t size);
+/* Up to 1 + VTEST_CAPSET_WORDS words. */
+bool rc_vtest_reply(struct rc_vtest_client *client, uint32_t command, const uint32_t *words, uint32_t count);
+/* In a message of its own: a client reads one byte, and loses an fd that came with more. `fd` is borrowed. */
+bool rc_vtest_send_fd(struct rc_vtest_client *client, int fd);
+
 #endif
