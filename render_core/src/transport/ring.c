@@ -318,8 +318,9 @@ void rc_vn_ring_destroy(struct rc_vn_stream *stream, struct rc_vn_ring *ring) {
 	const uint64_t limit_ns = (uint64_t)ring->context->guest->limits.wait_ms * 1000000u;
 	tell_to_end(ring, &ring->draining);
 	if (!wait_for_end(ring, limit_ns, stream)) {
-		rc_vn_context_log(
-			ring->context, RC_LOG_WARN, "ring %#" PRIx64 ": what is left in it is not executed", ring->id);
+		/* A client that is gone has left what its teardown destroys. */
+		rc_vn_context_log(ring->context, atomic_load(&ring->context->closing) ? RC_LOG_DEBUG : RC_LOG_WARN,
+			"ring %#" PRIx64 ": what is left in it is not executed", ring->id);
 	}
 	finish_ring(ring);
 }

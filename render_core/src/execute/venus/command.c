@@ -18,7 +18,7 @@ static void give_back_bytes(struct rc_vn_context *context, struct rc_vn_command_
 static void clear(struct rc_vn_context *context, struct rc_vn_command_buffer *commands) {
 	give_back_bytes(context, commands);
 	rc_vn_feedback_clear(commands);
-	commands->commands = 0;
+	commands->work = 0;
 	commands->begun = false;
 	commands->unusable = false;
 }
@@ -29,7 +29,7 @@ bool rc_vn_command_buffer_record(struct rc_vn_stream *stream, struct rc_vn_objec
 		commands->unusable = true;
 		return false;
 	}
-	commands->commands++;
+	commands->work++;
 	commands->bytes += (uint64_t)(stream->decoder.cursor - stream->command_begin);
 	if (__builtin_expect(commands->bytes <= commands->bytes_taken, true)) {
 		return true;
@@ -195,6 +195,17 @@ void rc_vn_execute_ResetCommandBuffer(struct rc_vn_stream *stream, struct rc_vn_
 }
 
 /* ---- commands that are looked at ---- */
+
+void rc_vn_execute_CmdPipelineBarrier(struct rc_vn_stream *stream, struct rc_vn_CmdPipelineBarrier *args) {
+	if (!rc_vn_command_buffer_record(stream, args->commandBuffer_object)) {
+		return;
+	}
+	struct rc_vn_command_buffer *commands = rc_vn_from(rc_vn_command_buffer, args->commandBuffer_object);
+	commands->work -= args->imageMemoryBarrierCount == 0; /* nothing happens but an order */
+	commands->device->vk.CmdPipelineBarrier(args->commandBuffer, args->srcStageMask, args->dstStageMask,
+		args->dependencyFlags, args->memoryBarrierCount, args->pMemoryBarriers, args->bufferMemoryBarrierCount,
+		args->pBufferMemoryBarriers, args->imageMemoryBarrierCount, args->pImageMemoryBarriers);
+}
 
 void rc_vn_execute_CmdFillBuffer(struct rc_vn_stream *stream, struct rc_vn_CmdFillBuffer *args) {
 	if (!rc_vn_command_buffer_record(stream, args->commandBuffer_object)) {

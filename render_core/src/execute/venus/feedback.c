@@ -69,6 +69,15 @@ void rc_vn_feedback_clear(struct rc_vn_command_buffer *commands) {
 	rc_vn_blob_unref(source_blob);
 }
 
+void rc_vn_feedback_fill(struct rc_vn_command_buffer *commands) {
+	pthread_mutex_lock(&commands->device->feedback_mutex);
+	if (commands->feedback == RC_VN_FEEDBACK_FENCE) {
+		_Atomic uint32_t *slot = (_Atomic uint32_t *)(void *)(commands->feedback_blob->map + commands->feedback_offset);
+		atomic_store(slot, commands->feedback_value);
+	}
+	pthread_mutex_unlock(&commands->device->feedback_mutex);
+}
+
 void rc_vn_feedback_end(struct rc_vn_command_buffer *commands) {
 	if (commands->feedback == RC_VN_FEEDBACK_FENCE) {
 		_Atomic int32_t *slot = (_Atomic int32_t *)(void *)(commands->feedback_blob->map + commands->feedback_offset);

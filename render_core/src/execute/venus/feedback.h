@@ -14,6 +14,9 @@ void rc_vn_feedback_note_copy(struct rc_vn_command_buffer *commands, struct rc_v
 /* Begin, reset, free. */
 void rc_vn_feedback_clear(struct rc_vn_command_buffer *commands);
 
+/* What the command buffer would do, done here: a fence's only. */
+void rc_vn_feedback_fill(struct rc_vn_command_buffer *commands);
+
 /* The device is lost: fences get VK_ERROR_DEVICE_LOST, timelines the value they wait for. */
 void rc_vn_feedback_end(struct rc_vn_command_buffer *commands);
 void rc_vn_feedback_end_all(struct rc_vn_device *device);

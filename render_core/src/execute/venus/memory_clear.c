@@ -70,7 +70,8 @@ static VkResult submit(struct rc_vn_memory_clear *clear) {
 		.commandBufferCount = 1,
 		.pCommandBuffers = &clear->commands,
 	};
-	VkResult ret = rc_vn_queue_submit(clear->queue, 1, &batch, clear->fence);
+	struct rc_vn_fence done = {.base.handle = (uint64_t)(uintptr_t)clear->fence};
+	VkResult ret = rc_vn_queue_submit(clear->queue, 1, &batch, &done);
 	if (ret != VK_SUCCESS) {
 		return ret;
 	}
@@ -78,6 +79,7 @@ static VkResult submit(struct rc_vn_memory_clear *clear) {
 	const uint64_t timeout_ns = (uint64_t)device->context->guest->limits.gpu_timeout_ms * 1000000u;
 	ret = device->vk.WaitForFences(host(clear), 1, &clear->fence, VK_TRUE, timeout_ns);
 	if (ret == VK_SUCCESS) {
+		rc_vn_fence_completed(&done);
 		return device->vk.ResetFences(host(clear), 1, &clear->fence);
 	}
 	if (ret == VK_TIMEOUT) {

@@ -36,6 +36,9 @@ struct rc_vn_queue {
 	VkFence probe;
 	uint64_t probe_since_ns; /* 0: not pending */
 	uint32_t submits_since_probe;
+	/* Submissions so far (under `mutex`), and how many of them a fence has shown to be done: equal when the queue is idle for sure. */
+	uint64_t submitted;
+	_Atomic uint64_t completed;
 };
 
 struct rc_vn_memory {
@@ -65,7 +68,13 @@ struct rc_vn_semaphore {
 	_Atomic bool signalled;
 };
 
-/* Of fences: nothing more than the base. */
+struct rc_vn_fence {
+	struct rc_vn_object base;
+	_Atomic bool signalled; /* by us, for a submission that the host never saw; the host's own is not */
+	_Atomic(struct rc_vn_queue *)
+		queue; /* of the last submission that the host saw, its number there; the queue lives as long as the device */
+	_Atomic uint64_t submission;
+};
 
 /* What a client's driver appends to learn of progress without asking (docs/protocol/venus.md, feedback). */
 enum rc_vn_feedback {
@@ -77,11 +86,11 @@ enum rc_vn_feedback {
 struct rc_vn_command_buffer {
 	struct rc_vn_object base; /* parent: its pool */
 	struct rc_vn_device *device;
-	bool begun;        /* the host's has been begun, and not ended */
-	bool unusable;     /* something recorded since vkBeginCommandBuffer could not be: it is left out of submissions */
-	uint64_t bytes;       /* recorded */
+	bool begun;     /* the host's has been begun, and not ended */
+	bool unusable;  /* something recorded since vkBeginCommandBuffer could not be: it is left out of submissions */
+	uint64_t bytes; /* recorded */
 	uint64_t bytes_taken; /* of usage.command_buffer_bytes, for them */
-	uint32_t commands; /* recorded since vkBeginCommandBuffer */
+	uint32_t work;        /* commands recorded since vkBeginCommandBuffer, but for barriers without images */
 	enum rc_vn_feedback feedback;
 	struct rc_list feedback_link;                            /* rc_vn_device::feedback, when there is feedback */
 	struct rc_vn_blob *feedback_blob, *feedback_source_blob; /* referenced; the source is a timeline's only */

@@ -170,23 +170,78 @@ static bool make_room(struct rc_vn_queue *queue) {
 	return place_probe(queue) == VK_SUCCESS;
 }
 
-VkResult rc_vn_queue_submit(struct rc_vn_queue *queue, uint32_t count, const VkSubmitInfo *batches, VkFence fence) {
+static VkFence fence_handle(const struct rc_vn_fence *fence) {
+	return fence ? (VkFence)(uintptr_t)fence->base.handle : VK_NULL_HANDLE;
+}
+
+/* With the mutex held. */
+static void note_submission(struct rc_vn_queue *queue, struct rc_vn_fence *fence) {
+	queue->submits_since_probe++;
+	queue->submitted++;
+	if (fence) {
+		fence->submission = queue->submitted;
+		fence->queue = queue;
+	}
+}
+
+void rc_vn_fence_completed(struct rc_vn_fence *fence) {
+	struct rc_vn_queue *queue = fence->queue;
+	if (!queue) {
+		return;
+	}
+	uint64_t known = queue->completed, done = fence->submission;
+	while (known < done && !atomic_compare_exchange_weak(&queue->completed, &known, done)) {
+	}
+}
+
+static bool is_fence_feedback(const struct rc_vn_object *object) {
+	const struct rc_vn_command_buffer *commands = rc_vn_from(rc_vn_command_buffer, object);
+	return object && !object->poisoned && !commands->unusable && !commands->begun && commands->work == 1 &&
+		   commands->feedback == RC_VN_FEEDBACK_FENCE;
+}
+
+bool rc_vn_queue_submit_here(
+	struct rc_vn_queue *queue, struct rc_vn_object *const *commands, uint32_t count, struct rc_vn_fence *fence) {
+	for (uint32_t i = 0; i < count; i++) {
+		if (!is_fence_feedback(commands[i])) {
+			return false;
+		}
+	}
+	pthread_mutex_lock(&queue->mutex);
+	const bool idle = queue->submitted == queue->completed && !queue->device->lost;
+	pthread_mutex_unlock(&queue->mutex);
+	if (!idle) {
+		return false;
+	}
+	/* The fence first: who sees the feedback may ask for it. */
+	if (fence) {
+		fence->signalled = true;
+	}
+	for (uint32_t i = 0; i < count; i++) {
+		rc_vn_feedback_fill(rc_vn_from(rc_vn_command_buffer, commands[i]));
+	}
+	return true;
+}
+
+VkResult rc_vn_queue_submit(
+	struct rc_vn_queue *queue, uint32_t count, const VkSubmitInfo *batches, struct rc_vn_fence *fence) {
 	pthread_mutex_lock(&queue->mutex);
 	VkResult ret = VK_ERROR_DEVICE_LOST;
 	if (!queue->device->lost && make_room(queue)) {
-		ret = queue->device->vk.QueueSubmit(queue->queue, count, batches, fence);
-		queue->submits_since_probe++;
+		ret = queue->device->vk.QueueSubmit(queue->queue, count, batches, fence_handle(fence));
+		note_submission(queue, fence);
 	}
 	pthread_mutex_unlock(&queue->mutex);
 	return ret;
 }
 
-VkResult rc_vn_queue_submit2(struct rc_vn_queue *queue, uint32_t count, const VkSubmitInfo2 *batches, VkFence fence) {
+VkResult rc_vn_queue_submit2(
+	struct rc_vn_queue *queue, uint32_t count, const VkSubmitInfo2 *batches, struct rc_vn_fence *fence) {
 	pthread_mutex_lock(&queue->mutex);
 	VkResult ret = VK_ERROR_DEVICE_LOST;
 	if (!queue->device->lost && make_room(queue)) {
-		ret = queue->device->vk.QueueSubmit2(queue->queue, count, batches, fence);
-		queue->submits_since_probe++;
+		ret = queue->device->vk.QueueSubmit2(queue->queue, count, batches, fence_handle(fence));
+		note_submission(queue, fence);
 	}
 	pthread_mutex_unlock(&queue->mutex);
 	return ret;

@@ -150,6 +150,16 @@ static void finish(struct rc_vn_device *device, VkResult ret) {
 	}
 }
 
+static struct rc_vn_fence *fence_of(struct rc_vn_object *object) {
+	return object && !object->poisoned ? rc_vn_from(rc_vn_fence, object) : NULL;
+}
+
+/* Nothing, or one command buffer without semaphores. */
+static bool is_alone(uint32_t count, const VkSubmitInfo2 *batch) {
+	return count == 0 || (count == 1 && batch->waitSemaphoreInfoCount == 0 && batch->signalSemaphoreInfoCount == 0 &&
+							 batch->commandBufferInfoCount == 1 && batch->pCommandBufferInfos);
+}
+
 void rc_vn_execute_QueueSubmit(struct rc_vn_stream *stream, struct rc_vn_QueueSubmit *args) {
 	struct rc_vn_queue *queue = rc_vn_from(rc_vn_queue, args->queue_object);
 	if (!queue || queue->base.poisoned) {
@@ -170,10 +180,20 @@ void rc_vn_execute_QueueSubmit(struct rc_vn_stream *stream, struct rc_vn_QueueSu
 		args->ret = VK_ERROR_DEVICE_LOST;
 		return;
 	}
+	struct rc_vn_fence *fence = fence_of(args->fence_object);
+	if (args->submitCount == 0 ||
+		(args->submitCount == 1 && batches->waitSemaphoreCount == 0 && batches->signalSemaphoreCount == 0)) {
+		const bool none = args->submitCount == 0 || !batches->pCommandBuffers;
+		if (rc_vn_queue_submit_here(queue, none ? NULL : (struct rc_vn_object *const *)batches->pCommandBuffers,
+				none ? 0 : batches->commandBufferCount, fence)) {
+			args->ret = VK_SUCCESS;
+			return;
+		}
+	}
 	for (uint32_t i = 0; i < args->submitCount; i++) {
 		resolve_batch(&batches[i]);
 	}
-	args->ret = rc_vn_queue_submit(queue, args->submitCount, batches, args->fence);
+	args->ret = rc_vn_queue_submit(queue, args->submitCount, batches, fence);
 	finish(queue->device, args->ret);
 }
 
@@ -201,10 +221,19 @@ void rc_vn_execute_QueueSubmit2(struct rc_vn_stream *stream, struct rc_vn_QueueS
 		args->ret = VK_ERROR_DEVICE_LOST;
 		return;
 	}
+	struct rc_vn_fence *fence = fence_of(args->fence_object);
+	if (is_alone(args->submitCount, batches)) {
+		struct rc_vn_object *commands =
+			args->submitCount ? as_object(batches->pCommandBufferInfos->commandBuffer) : NULL;
+		if (rc_vn_queue_submit_here(queue, &commands, args->submitCount, fence)) {
+			args->ret = VK_SUCCESS;
+			return;
+		}
+	}
 	for (uint32_t i = 0; i < args->submitCount; i++) {
 		resolve_batch2(&batches[i]);
 	}
-	args->ret = rc_vn_queue_submit2(queue, args->submitCount, batches, args->fence);
+	args->ret = rc_vn_queue_submit2(queue, args->submitCount, batches, fence);
 	finish(queue->device, args->ret);
 }
 

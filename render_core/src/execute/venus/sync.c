@@ -9,22 +9,15 @@ static VkDevice handle_of(const struct rc_vn_device *device) {
 	return (VkDevice)(uintptr_t)device->base.handle;
 }
 
-/* Handles of those that are not poisoned, in place; how many. */
-static uint32_t drop_poisoned(const uint64_t *handles, struct rc_vn_object *const *objects, uint32_t count) {
-	uint64_t *out = (uint64_t *)(uintptr_t)handles;
-	uint32_t kept = 0;
-	for (uint32_t i = 0; i < count; i++) {
-		if (objects[i] && !objects[i]->poisoned) {
-			out[kept++] = objects[i]->handle;
-		}
-	}
-	return kept;
-}
-
 /* ---- fences ---- */
 
 void rc_vn_execute_CreateFence(struct rc_vn_stream *stream, struct rc_vn_CreateFence *args) {
 	struct rc_vn_device *device = rc_vn_from(rc_vn_device, args->device_object);
+	struct rc_vn_fence *object = calloc(1, sizeof(*object));
+	if (!object) {
+		rc_vn_context_fail(stream->context, "out of memory");
+		return;
+	}
 	VkFence fence = VK_NULL_HANDLE;
 	args->ret = VK_ERROR_OUT_OF_HOST_MEMORY;
 	if (rc_vn_may_create(stream, VK_OBJECT_TYPE_FENCE)) {
@@ -32,17 +25,39 @@ void rc_vn_execute_CreateFence(struct rc_vn_stream *stream, struct rc_vn_CreateF
 		info.pNext = NULL; /* VkExportFenceCreateInfo */
 		args->ret = device->vk.CreateFence(args->device, &info, NULL, &fence);
 	}
-	if (!rc_vn_add_object(stream, VK_OBJECT_TYPE_FENCE, (uint64_t)(uintptr_t)*args->pFence, (uint64_t)(uintptr_t)fence,
-			args->device_object, args->ret) &&
+	if (!rc_vn_add_typed_object(stream, &object->base, VK_OBJECT_TYPE_FENCE, (uint64_t)(uintptr_t)*args->pFence,
+			(uint64_t)(uintptr_t)fence, args->device_object, args->ret) &&
 		fence) {
 		device->vk.DestroyFence(args->device, fence, NULL);
 	}
 }
 
+/* Put the handles of those fences in front that `wanted` wants, in place; how many. Poisoned ones are nobody's. */
+static uint32_t pick_fences(
+	const VkFence *fences, struct rc_vn_object *const *objects, uint32_t count, bool (*wanted)(struct rc_vn_fence *)) {
+	VkFence *out = (VkFence *)(uintptr_t)fences;
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		if (objects[i] && !objects[i]->poisoned && wanted(rc_vn_from(rc_vn_fence, objects[i]))) {
+			out[kept++] = (VkFence)(uintptr_t)objects[i]->handle;
+		}
+	}
+	return kept;
+}
+
+static bool is_the_hosts(struct rc_vn_fence *fence) {
+	return !fence->signalled;
+}
+
+/* The host's is not signalled when ours is. */
+static bool needs_reset(struct rc_vn_fence *fence) {
+	return !atomic_exchange(&fence->signalled, false);
+}
+
 void rc_vn_execute_ResetFences(struct rc_vn_stream *stream, struct rc_vn_ResetFences *args) {
 	(void)stream;
 	struct rc_vn_device *device = rc_vn_from(rc_vn_device, args->device_object);
-	uint32_t count = drop_poisoned((const uint64_t *)args->pFences, args->pFences_objects, args->fenceCount);
+	uint32_t count = pick_fences(args->pFences, args->pFences_objects, args->fenceCount, needs_reset);
 	args->ret = VK_SUCCESS;
 	if (count && !device->abandoned) {
 		args->ret = device->vk.ResetFences(args->device, count, args->pFences);
@@ -64,22 +79,47 @@ static VkResult wait_fences(void *data, uint64_t timeout_ns) {
 void rc_vn_execute_WaitForFences(struct rc_vn_stream *stream, struct rc_vn_WaitForFences *args) {
 	(void)stream;
 	struct fence_wait wait = {.device = rc_vn_from(rc_vn_device, args->device_object), .args = args};
-	wait.count = drop_poisoned((const uint64_t *)args->pFences, args->pFences_objects, args->fenceCount);
-	args->ret = wait.count ? rc_vn_device_wait(wait.device, args->timeout, wait_fences, &wait) : VK_ERROR_DEVICE_LOST;
+	uint32_t usable = 0;
+	for (uint32_t i = 0; i < args->fenceCount; i++) {
+		usable += args->pFences_objects[i] && !args->pFences_objects[i]->poisoned;
+	}
+	if (!usable || wait.device->lost) {
+		args->ret = VK_ERROR_DEVICE_LOST;
+		return;
+	}
+	wait.count = pick_fences(args->pFences, args->pFences_objects, args->fenceCount, is_the_hosts);
+	if (wait.count == 0 || (!args->waitAll && wait.count < usable)) {
+		args->ret = VK_SUCCESS;
+		return;
+	}
+	args->ret = rc_vn_device_wait(wait.device, args->timeout, wait_fences, &wait);
+	for (uint32_t i = 0; args->ret == VK_SUCCESS && (args->waitAll || wait.count == 1) && i < args->fenceCount; i++) {
+		struct rc_vn_object *object = args->pFences_objects[i];
+		if (object && !object->poisoned && is_the_hosts(rc_vn_from(rc_vn_fence, object))) {
+			rc_vn_fence_completed(rc_vn_from(rc_vn_fence, object));
+		}
+	}
 }
 
 void rc_vn_execute_GetFenceStatus(struct rc_vn_stream *stream, struct rc_vn_GetFenceStatus *args) {
 	(void)stream;
 	struct rc_vn_device *device = rc_vn_from(rc_vn_device, args->device_object);
-	args->ret =
-		device->lost || !args->fence ? VK_ERROR_DEVICE_LOST : device->vk.GetFenceStatus(args->device, args->fence);
+	if (device->lost || !args->fence) {
+		args->ret = VK_ERROR_DEVICE_LOST;
+		return;
+	}
+	struct rc_vn_fence *fence = rc_vn_from(rc_vn_fence, args->fence_object);
+	args->ret = fence->signalled ? VK_SUCCESS : device->vk.GetFenceStatus(args->device, args->fence);
+	if (args->ret == VK_SUCCESS && !fence->signalled) {
+		rc_vn_fence_completed(fence);
+	}
 }
 
 /* "As if exported as a sync file": the payload is gone. */
 void rc_vn_execute_ResetFenceResourceMESA(struct rc_vn_stream *stream, struct rc_vn_ResetFenceResourceMESA *args) {
 	(void)stream;
 	struct rc_vn_device *device = rc_vn_from(rc_vn_device, args->device_object);
-	if (args->fence) {
+	if (args->fence && needs_reset(rc_vn_from(rc_vn_fence, args->fence_object))) {
 		device->vk.ResetFences(args->device, 1, &args->fence);
 	}
 }
@@ -166,7 +206,7 @@ void rc_vn_execute_WaitSemaphoreResourceMESA(
 		.pWaitDstStageMask = &stage,
 	};
 	struct rc_vn_queue *queue = rc_container_of(device->queues.next, struct rc_vn_queue, link);
-	if (rc_vn_queue_submit(queue, 1, &batch, VK_NULL_HANDLE) < 0) {
+	if (rc_vn_queue_submit(queue, 1, &batch, NULL) < 0) {
 		rc_vn_device_mark_lost(device, "a submission failed");
 	}
 }
