@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A Venus ring: commands in memory shared with the client, consumed by a thread of its own (docs/protocol/venus.md, rings).
+ * A Venus ring: commands in memory shared with the client, consumed by a thread of its own (docs/protocol/vtest.md).
  * Rings are created, found and destroyed by their socket's thread. */
 #ifndef RC_VN_RING_H
 #define RC_VN_RING_H

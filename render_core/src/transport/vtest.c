@@ -44,7 +44,9 @@ struct rc_vtest {
 	struct rc_vn_guard guard;
 	struct rc_vn_blob *refusal;
 	bool guarded, once, served; /* served: once's client has come */
-	_Atomic bool paused, abandoned;
+	bool paused;                /* not listening: there is no room */
+	_Atomic bool retry;         /* not listening for want of fds or memory: the ticker has the loop try again */
+	_Atomic bool abandoned;     /* a hung thread or device was left behind */
 	uint32_t last_number, thread_count;
 	pthread_mutex_t mutex;
 	struct rc_list clients;
@@ -70,7 +72,7 @@ static void *ticker_main(void *data) {
 			}
 		}
 		pthread_mutex_unlock(&vtest->mutex);
-		if (atomic_load(&vtest->paused)) {
+		if (atomic_load(&vtest->retry)) {
 			post_news(vtest);
 		}
 		rc_futex_wait(&vtest->stopping, 0, TICK_NS);
@@ -131,7 +133,15 @@ static void *client_main(void *data) {
 
 static void pause_listening(struct rc_vtest *vtest) {
 	rc_loop_remove(vtest->loop, &vtest->listener);
-	atomic_store(&vtest->paused, true);
+	vtest->paused = true;
+}
+
+static void stop_listening(struct rc_vtest *vtest) {
+	rc_loop_remove(vtest->loop, &vtest->listener);
+	if (vtest->listener_fd >= 0) {
+		close(vtest->listener_fd);
+	}
+	vtest->listener_fd = -1;
 }
 
 static struct client *create_client(struct rc_vtest *vtest, int fd) {
@@ -189,6 +199,7 @@ static void handle_listener(struct rc_watch *watch) {
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
 			rc_log(vtest->guest->log, RC_LOG_WARN, "venus: a client must wait: no fds or memory are left");
 			pause_listening(vtest);
+			atomic_store(&vtest->retry, true);
 		}
 		return;
 	}
@@ -199,6 +210,9 @@ static void handle_listener(struct rc_watch *watch) {
 	}
 	vtest->thread_count++;
 	vtest->served = true;
+	if (vtest->once) {
+		stop_listening(vtest);
+	}
 }
 
 static void handle_news(struct rc_watch *watch) {
@@ -208,9 +222,10 @@ static void handle_news(struct rc_watch *watch) {
 }
 
 static void resume_listening(struct rc_vtest *vtest) {
-	if (atomic_load(&vtest->paused) && has_room(vtest) &&
+	if (vtest->paused && has_room(vtest) &&
 		rc_loop_add(vtest->loop, &vtest->listener, vtest->listener_fd, handle_listener)) {
-		atomic_store(&vtest->paused, false);
+		vtest->paused = false;
+		atomic_store(&vtest->retry, false);
 	}
 }
 
@@ -243,13 +258,10 @@ enum rc_result rc_vtest_create(const struct rc_vtest_params *params, struct rc_v
 	return RC_OK;
 
 err:
-	rc_loop_remove(vtest->loop, &vtest->listener);
+	stop_listening(vtest);
 	rc_loop_remove(vtest->loop, &vtest->news);
 	if (news_fd >= 0) {
 		close(news_fd);
-	}
-	if (vtest->listener_fd >= 0) {
-		close(vtest->listener_fd);
 	}
 	rc_vn_blob_unref(vtest->refusal);
 	rc_vn_guard_finish(&vtest->guard);
@@ -319,14 +331,12 @@ bool rc_vtest_destroy(struct rc_vtest *vtest) {
 	if (!vtest) {
 		return true;
 	}
-	rc_loop_remove(vtest->loop, &vtest->listener);
-	close(vtest->listener_fd);
+	stop_listening(vtest);
 	rc_vtest_end_clients(vtest);
 	if (!join_all(vtest)) {
 		rc_log(vtest->guest->log, RC_LOG_ERROR, "venus: a client's thread does not end");
 		return false; /* with all that it uses */
 	}
-	atomic_store(&vtest->paused, false);
 	rc_futex_wake(&vtest->stopping);
 	pthread_join(vtest->ticker, NULL);
 	int news_fd = vtest->news.fd;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * vtest, protocol version 3: messages of 32-bit words, little-endian. A header of two words (length of the payload in words, command), the payload;
- * replies alike, with the request's command. Fds travel in a message of one byte of their own, after the reply (docs/protocol/venus.md). */
+ * replies alike, with the request's command. Fds travel in a message of one byte of their own, after the reply (docs/protocol/vtest.md). */
 #ifndef RC_VTEST_PROTOCOL_H
 #define RC_VTEST_PROTOCOL_H
 
