@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that draw with Vulkan, Direct3D 12 and OpenGL, seen in the browser: drawn by the render worker, and moving."""
+"""Programs that draw with Vulkan, Direct3D 12 and OpenGL on the render worker, seen in the browser, moving."""
 
 from __future__ import annotations
 
