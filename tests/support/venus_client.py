@@ -217,11 +217,11 @@ class VenusClient:
 
     # ---- rings ----
 
-    def ring_info(self, resource: int, buffer_bytes: int = MAIN_BUFFER_BYTES, **changes: int) -> bytes:
+    def ring_info(self, buffer_bytes: int = MAIN_BUFFER_BYTES, **changes: int) -> bytes:
         """VkRingCreateInfoMESA; `changes` by member."""
         members = {
             "flags": 0,
-            "resource": resource,
+            "resource": 0,
             "offset": 0,
             "size": 192 + buffer_bytes + 4,
             "idle_timeout": 1_000_000,
@@ -239,9 +239,10 @@ class VenusClient:
         return u32(RING_CREATE_INFO) + monitor + u32(*values[:2]) + u64(*values[2:])
 
     def create_ring(self, buffer_bytes: int = MAIN_BUFFER_BYTES, **changes: int) -> Ring:
+        """Make a ring; `changes` to the members of its info."""
         resource, memory = self.create_memory(192 + buffer_bytes + 4)
         number = next(self._rings)
-        info = self.ring_info(resource, buffer_bytes, **changes)
+        info = self.ring_info(buffer_bytes, **{"resource": resource, **changes})
         self.submit(command("vkCreateRingMESA", u64(number), PRESENT + info))
         return Ring(self, number, resource, memory, buffer_bytes)
 
