@@ -56,7 +56,7 @@ layout(local_size_x = 64) in;
 layout(constant_id = 0) const uint salt = 0;
 layout(set = 0, binding = 0) buffer Data { uint values[]; };
 layout(push_constant) uniform Push { uint turn; };
-void main() { atomicAdd(values[(gl_GlobalInvocationID.x + turn) & 1023], turn + (salt & 0) + 1); }
+void main() { atomicAdd(values[(gl_GlobalInvocationID.x + turn) & 1023], turn + (turn == salt ? 2 : 1)); }
 """,
 }
 
