@@ -17,12 +17,14 @@ INCLUDES = """\
 #include "execute/venus/object.h"
 #include "execute/venus/objects.h"
 #include "execute/venus/stream.h"
+#include "execute/venus/teardown.h"
 
 /* Hand-written, and called from here:
  *   rc_vn_stream_fail()            stream.h
  *   rc_vn_object_remove()          object_table.h
  *   rc_vn_may_create()             object.h
  *   rc_vn_add_object()             object.h
+ *   rc_vn_device_at_rest()         teardown.h
  *   rc_vn_command_buffer_record()  command.h
  *   rc_vn_command_buffer_poison()  command.h
  * and the rc_vn_execute_*() of executor.toml. */
@@ -121,10 +123,25 @@ class Executors:
                         f"if (!rc_vn_command_buffer_record(stream, args->{command.params[0].name}_object))"
                     ):
                         text("return;")
+                if kind == "call" and wire.short.startswith(("Reset", "Trim")):
+                    self._when_at_rest(command)
                 arguments = ", ".join(f"args->{param.name}" for param in command.params)
                 result = "args->ret = " if command.returns != "void" else ""
                 text(f"{result}vk->{name}({arguments});")
         text()
+
+    def _at_rest(self, command: Command) -> str:
+        """What must hold before something is taken from the host's device; "" for the instance's."""
+        if self.venus.level(command) != "device":
+            return ""
+        return f"rc_vn_device_at_rest(rc_vn_from(rc_vn_device, args->{command.params[0].name}_object->device))"
+
+    def _when_at_rest(self, command: Command) -> None:
+        if rest := self._at_rest(command):
+            with self.text.block(f"if (!{rest})"):
+                if command.returns == "VkResult":
+                    self.text("args->ret = VK_ERROR_DEVICE_LOST;")
+                self.text("return;")
 
     def _create(self, wire: WireCommand, command: Command) -> None:
         text, name, out = self.text, wire.short, command.params[-1]
@@ -140,7 +157,13 @@ class Executors:
             self._functions(wire, command)
             self._missing(name)
             text("args->ret = VK_ERROR_OUT_OF_DEVICE_MEMORY;")
-            with text.block(f"if (rc_vn_may_create(stream, {registered.object_type}))"):
+            may_create = f"if (rc_vn_may_create(stream, {registered.object_type}))"
+            if rest := self._at_rest(command):
+                # Drivers take locks in some of these that work holds which hangs.
+                with text.block(f"if (!{rest})"):
+                    text("args->ret = VK_ERROR_DEVICE_LOST;")
+                may_create = f"else {may_create}"
+            with text.block(may_create):
                 text(f"args->ret = vk->{name}({arguments}, &handle);")
         text(f"uint64_t id = (uint64_t)(uintptr_t)*args->{out.name};")
         call = (
@@ -156,7 +179,8 @@ class Executors:
             f"if (!args->{handle}_object || !rc_vn_object_remove(&stream->context->objects, args->{handle}_object))"
         ):
             text("return;")
-        with text.block(f"if (!args->{handle}_object->poisoned)"):
+        rest = self._at_rest(command)
+        with text.block(f"if (!args->{handle}_object->poisoned{f' && {rest}' if rest else ''})"):
             self._functions(wire, command)
             self._missing(wire.short)
             text(f"vk->{wire.short}(args->{command.params[0].name}, args->{handle}, NULL);")
@@ -245,5 +269,5 @@ def emit_execute(venus: Venus, head: str) -> str:
     with text.block("static dispatcher *const dispatchers[] =", "};"):
         for wire, _command in venus.decoded:
             text(f"[{wire.number}] = dispatch_{wire.short},")
-    body = re.sub(r"\}\n\t*else \{", "} else {", f"{text}")
+    body = re.sub(r"\}\n\t*else ", "} else ", f"{text}")
     return f"{head}{INCLUDES}{HELPERS}{body}\n{DISPATCH}"

@@ -350,6 +350,29 @@ void rc_vn_rings_set_fatal(struct rc_vn_context *context) {
 	set_status(context, RC_VN_RING_FATAL);
 }
 
+/* With rings_mutex held. */
+static bool stands_still(struct rc_vn_ring *ring, uint64_t now_ns, uint64_t limit_ns) {
+	const uint32_t consumed = atomic_load(&ring->consumed);
+	if (consumed != ring->seen_consumed || consumed == atomic_load(ring->tail) || !ring->seen_since_ns) {
+		ring->seen_consumed = consumed;
+		ring->seen_since_ns = now_ns;
+	}
+	return now_ns - ring->seen_since_ns > limit_ns;
+}
+
 void rc_vn_rings_set_alive(struct rc_vn_context *context) {
 	set_status(context, RC_VN_RING_ALIVE);
+	if (!atomic_load(&context->abandoned)) {
+		return;
+	}
+	const uint64_t now_ns = rc_now_ns(), limit_ns = (uint64_t)context->guest->limits.wait_ms * 1000000u;
+	bool stuck = false;
+	pthread_mutex_lock(&context->rings_mutex);
+	for (struct rc_list *link = context->rings.next; link != &context->rings; link = link->next) {
+		stuck = stands_still(rc_container_of(link, struct rc_vn_ring, link), now_ns, limit_ns) || stuck;
+	}
+	pthread_mutex_unlock(&context->rings_mutex);
+	if (stuck) {
+		rc_vn_context_fail(context, "the driver does not return from a command: its device hangs");
+	}
 }

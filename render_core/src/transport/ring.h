@@ -34,6 +34,9 @@ struct rc_vn_ring {
 	_Atomic uint32_t wake;            /* futex: bumped by notify, stop, submitted seqnos */
 	_Atomic uint32_t ended;           /* futex: 1 when the thread touches nothing any more */
 	_Atomic uint64_t virtqueue_seqno; /* vkSubmitVirtqueueSeqnoMESA */
+	/* Under rings_mutex: `consumed` at a look at it, and since when it has been so with input waiting. */
+	uint32_t seen_consumed;
+	uint64_t seen_since_ns;
 };
 
 /* vkCreateRingMESA: check the layout, map, start the thread. Fails the context when a field is wrong. */
@@ -48,7 +51,8 @@ struct rc_vn_ring *rc_vn_ring_find(struct rc_vn_context *context, uint64_t id);
 /* New commands, or news for a command that waits. */
 void rc_vn_ring_notify(struct rc_vn_ring *ring);
 
-/* Set ALIVE on all rings: at least once a second, by a thread that executes nothing. */
+/* Set ALIVE on all rings: at least once a second, by a thread that executes nothing. Where a device hangs, a driver may not return from whatever it is
+ * called for: a client that waits for such a command longer than limits.wait_ms fails. */
 void rc_vn_rings_set_alive(struct rc_vn_context *context);
 
 #endif

@@ -9,6 +9,7 @@
 #include "execute/venus/object.h"
 #include "execute/venus/queue.h"
 #include "execute/venus/required.h"
+#include "execute/venus/teardown.h"
 
 bool rc_vn_sharing_is_valid(
 	const struct rc_vn_guest *guest, VkSharingMode mode, uint32_t count, const uint32_t *families) {
@@ -122,7 +123,7 @@ void rc_vn_buffer_release(struct rc_vn_buffer *buffer) {
 void rc_vn_execute_DestroyBuffer(struct rc_vn_stream *stream, struct rc_vn_DestroyBuffer *args) {
 	struct rc_vn_object *object = args->buffer_object;
 	struct rc_vn_device *device = rc_vn_from(rc_vn_device, args->device_object);
-	if (!object || !rc_vn_object_remove(&stream->context->objects, object) || device->abandoned) {
+	if (!object || !rc_vn_object_remove(&stream->context->objects, object) || !rc_vn_device_at_rest(device)) {
 		return;
 	}
 	if (object->handle) {
@@ -153,15 +154,15 @@ static VkResult bind_host(struct rc_vn_device *device, const struct rc_vn_buffer
 
 static VkResult bind(struct rc_vn_device *device, struct rc_vn_buffer *buffer, struct rc_vn_memory *memory,
 	const VkBindBufferMemoryInfo *asked) {
+	/* Also when the buffer or the memory is poisoned: the client's driver polls for fences' states there. */
+	uint64_t offset;
+	struct rc_vn_blob *blob = rc_vn_blob_slot_get(&memory->blob, &offset);
+	rc_vn_blob_unref(rc_vn_blob_slot_swap(&buffer->memory, blob, asked->memoryOffset));
 	if (buffer->base.poisoned) {
 		return VK_ERROR_OUT_OF_DEVICE_MEMORY;
 	}
 	/* A group of one device is the same as none. */
 	rc_vn_chain_take(asked, VK_STRUCTURE_TYPE_BIND_BUFFER_MEMORY_DEVICE_GROUP_INFO);
-	/* Also when the memory is poisoned: the client's driver polls for fences' states there. */
-	uint64_t offset;
-	struct rc_vn_blob *blob = rc_vn_blob_slot_get(&memory->blob, &offset);
-	rc_vn_blob_unref(rc_vn_blob_slot_swap(&buffer->memory, blob, asked->memoryOffset));
 	return bind_host(device, buffer, memory, asked);
 }
 

@@ -5,9 +5,13 @@
 
 #include "execute/venus/feedback.h"
 #include "execute/venus/object.h"
+#include "execute/venus/teardown.h"
 
 /* Of the guest's limit: command buffers take it in portions, so that recording costs no shared counter. */
 enum { BYTES_AT_ONCE = 4096 };
+
+/* What is noted of copies that are not recorded takes nothing of the limit. */
+enum { UNCOUNTED_QUERIES = 256 };
 
 static void give_back_bytes(struct rc_vn_context *context, struct rc_vn_command_buffer *commands) {
 	atomic_fetch_sub_explicit(&context->guest->usage.command_buffer_bytes, commands->bytes_taken, memory_order_relaxed);
@@ -81,8 +85,9 @@ void rc_vn_execute_DestroyCommandPool(struct rc_vn_stream *stream, struct rc_vn_
 	}
 	rc_vn_pool_remove_children(stream->context, pool);
 	const VkCommandPool handle = (VkCommandPool)(uintptr_t)pool->handle;
-	if (rc_vn_object_remove(&stream->context->objects, pool) && handle) {
-		rc_vn_from(rc_vn_device, args->device_object)->vk.DestroyCommandPool(args->device, handle, NULL);
+	struct rc_vn_device *device = rc_vn_from(rc_vn_device, args->device_object);
+	if (rc_vn_object_remove(&stream->context->objects, pool) && handle && rc_vn_device_at_rest(device)) {
+		device->vk.DestroyCommandPool(args->device, handle, NULL);
 	}
 }
 
@@ -101,8 +106,11 @@ void rc_vn_execute_ResetCommandPool(struct rc_vn_stream *stream, struct rc_vn_Re
 		args->ret = VK_ERROR_INITIALIZATION_FAILED;
 		return;
 	}
-	args->ret = rc_vn_from(rc_vn_device, args->device_object)
-					->vk.ResetCommandPool(args->device, args->commandPool, args->flags);
+	struct rc_vn_device *device = rc_vn_from(rc_vn_device, args->device_object);
+	args->ret = VK_ERROR_OUT_OF_DEVICE_MEMORY;
+	if (rc_vn_device_at_rest(device)) {
+		args->ret = device->vk.ResetCommandPool(args->device, args->commandPool, args->flags);
+	}
 	struct reset reset = {stream->context};
 	rc_vn_object_each_child(&stream->context->objects, pool, reset_child, &reset);
 }
@@ -152,7 +160,7 @@ void rc_vn_execute_FreeCommandBuffers(struct rc_vn_stream *stream, struct rc_vn_
 		}
 		const VkCommandBuffer handle = (VkCommandBuffer)(uintptr_t)object->handle;
 		rc_vn_command_buffer_remove(stream->context, rc_vn_from(rc_vn_command_buffer, object));
-		if (handle && !device->abandoned) {
+		if (handle && rc_vn_device_at_rest(device)) {
 			device->vk.FreeCommandBuffers(args->device, args->commandPool, 1, &handle);
 		}
 	}
@@ -161,11 +169,15 @@ void rc_vn_execute_FreeCommandBuffers(struct rc_vn_stream *stream, struct rc_vn_
 void rc_vn_execute_BeginCommandBuffer(struct rc_vn_stream *stream, struct rc_vn_BeginCommandBuffer *args) {
 	struct rc_vn_command_buffer *commands = rc_vn_from(rc_vn_command_buffer, args->commandBuffer_object);
 	args->ret = VK_ERROR_OUT_OF_HOST_MEMORY;
-	if (!commands || commands->base.poisoned) {
+	if (!commands) {
 		return;
 	}
 	clear(stream->context, commands);
-	if (!stream->decoder.poisoned) { /* the inheritance's render pass or framebuffer */
+	if (commands->base.poisoned) {
+		return;
+	}
+	/* The inheritance's render pass or framebuffer may be poisoned. */
+	if (!stream->decoder.poisoned && rc_vn_device_at_rest(commands->device)) {
 		args->ret = commands->device->vk.BeginCommandBuffer(args->commandBuffer, args->pBeginInfo);
 	}
 	commands->begun = args->ret == VK_SUCCESS;
@@ -190,7 +202,9 @@ void rc_vn_execute_ResetCommandBuffer(struct rc_vn_stream *stream, struct rc_vn_
 	args->ret = VK_ERROR_OUT_OF_HOST_MEMORY;
 	if (commands && !commands->base.poisoned) {
 		clear(stream->context, commands);
-		args->ret = commands->device->vk.ResetCommandBuffer(args->commandBuffer, args->flags);
+		if (rc_vn_device_at_rest(commands->device)) {
+			args->ret = commands->device->vk.ResetCommandBuffer(args->commandBuffer, args->flags);
+		}
 	}
 }
 
@@ -207,12 +221,14 @@ void rc_vn_execute_CmdPipelineBarrier(struct rc_vn_stream *stream, struct rc_vn_
 		args->pBufferMemoryBarriers, args->imageMemoryBarrierCount, args->pImageMemoryBarriers);
 }
 
+/* Feedback is noted whether it can be recorded or not: its submission ends in an answer in either case. */
+
 void rc_vn_execute_CmdFillBuffer(struct rc_vn_stream *stream, struct rc_vn_CmdFillBuffer *args) {
-	if (!rc_vn_command_buffer_record(stream, args->commandBuffer_object)) {
-		return;
-	}
 	struct rc_vn_command_buffer *commands = rc_vn_from(rc_vn_command_buffer, args->commandBuffer_object);
-	commands->device->vk.CmdFillBuffer(args->commandBuffer, args->dstBuffer, args->dstOffset, args->size, args->data);
+	if (rc_vn_command_buffer_record(stream, args->commandBuffer_object)) {
+		commands->device->vk.CmdFillBuffer(
+			args->commandBuffer, args->dstBuffer, args->dstOffset, args->size, args->data);
+	}
 	if (args->size == sizeof(uint32_t) && args->data == VK_SUCCESS && args->dstBuffer_object) {
 		rc_vn_feedback_note_fill(
 			commands, rc_vn_from(rc_vn_buffer, args->dstBuffer_object), args->dstOffset, args->data);
@@ -220,16 +236,30 @@ void rc_vn_execute_CmdFillBuffer(struct rc_vn_stream *stream, struct rc_vn_CmdFi
 }
 
 void rc_vn_execute_CmdCopyBuffer(struct rc_vn_stream *stream, struct rc_vn_CmdCopyBuffer *args) {
-	if (!rc_vn_command_buffer_record(stream, args->commandBuffer_object)) {
-		return;
-	}
 	struct rc_vn_command_buffer *commands = rc_vn_from(rc_vn_command_buffer, args->commandBuffer_object);
-	commands->device->vk.CmdCopyBuffer(
-		args->commandBuffer, args->srcBuffer, args->dstBuffer, args->regionCount, args->pRegions);
+	if (rc_vn_command_buffer_record(stream, args->commandBuffer_object)) {
+		commands->device->vk.CmdCopyBuffer(
+			args->commandBuffer, args->srcBuffer, args->dstBuffer, args->regionCount, args->pRegions);
+	}
 	if (args->regionCount == 1 && args->pRegions && args->pRegions[0].size == sizeof(uint64_t) &&
 		args->srcBuffer_object && args->dstBuffer_object) {
 		rc_vn_feedback_note_copy(commands, rc_vn_from(rc_vn_buffer, args->srcBuffer_object),
 			args->pRegions[0].srcOffset, rc_vn_from(rc_vn_buffer, args->dstBuffer_object), args->pRegions[0].dstOffset);
+	}
+}
+
+void rc_vn_execute_CmdCopyQueryPoolResults(struct rc_vn_stream *stream, struct rc_vn_CmdCopyQueryPoolResults *args) {
+	struct rc_vn_command_buffer *commands = rc_vn_from(rc_vn_command_buffer, args->commandBuffer_object);
+	const bool recorded = rc_vn_command_buffer_record(stream, args->commandBuffer_object);
+	if (recorded) {
+		commands->device->vk.CmdCopyQueryPoolResults(args->commandBuffer, args->queryPool, args->firstQuery,
+			args->queryCount, args->dstBuffer, args->dstOffset, args->stride, args->flags);
+	}
+	const VkQueryResultFlags feedback = VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WITH_AVAILABILITY_BIT;
+	if ((args->flags & feedback) == feedback && args->dstBuffer_object &&
+		(recorded || commands->query_count < UNCOUNTED_QUERIES)) {
+		rc_vn_feedback_note_queries(commands, rc_vn_from(rc_vn_buffer, args->dstBuffer_object), args->dstOffset,
+			args->stride, args->queryCount);
 	}
 }
 

@@ -3,6 +3,7 @@
 #include "execute/venus/command.h"
 #include "execute/venus/object.h"
 #include "execute/venus/queue.h"
+#include "execute/venus/teardown.h"
 
 void rc_vn_execute_DestroyDescriptorPool(struct rc_vn_stream *stream, struct rc_vn_DestroyDescriptorPool *args) {
 	struct rc_vn_object *pool = args->descriptorPool_object;
@@ -11,8 +12,9 @@ void rc_vn_execute_DestroyDescriptorPool(struct rc_vn_stream *stream, struct rc_
 	}
 	rc_vn_pool_remove_children(stream->context, pool);
 	const VkDescriptorPool handle = (VkDescriptorPool)(uintptr_t)pool->handle;
-	if (rc_vn_object_remove(&stream->context->objects, pool) && handle) {
-		rc_vn_from(rc_vn_device, args->device_object)->vk.DestroyDescriptorPool(args->device, handle, NULL);
+	struct rc_vn_device *device = rc_vn_from(rc_vn_device, args->device_object);
+	if (rc_vn_object_remove(&stream->context->objects, pool) && handle && rc_vn_device_at_rest(device)) {
+		device->vk.DestroyDescriptorPool(args->device, handle, NULL);
 	}
 }
 
@@ -23,9 +25,9 @@ void rc_vn_execute_ResetDescriptorPool(struct rc_vn_stream *stream, struct rc_vn
 		return;
 	}
 	rc_vn_pool_remove_children(stream->context, pool);
-	if (!pool->poisoned) {
-		args->ret = rc_vn_from(rc_vn_device, args->device_object)
-						->vk.ResetDescriptorPool(args->device, args->descriptorPool, args->flags);
+	struct rc_vn_device *device = rc_vn_from(rc_vn_device, args->device_object);
+	if (!pool->poisoned && rc_vn_device_at_rest(device)) {
+		args->ret = device->vk.ResetDescriptorPool(args->device, args->descriptorPool, args->flags);
 	}
 }
 
@@ -68,7 +70,7 @@ void rc_vn_execute_FreeDescriptorSets(struct rc_vn_stream *stream, struct rc_vn_
 			return;
 		}
 		const VkDescriptorSet handle = (VkDescriptorSet)(uintptr_t)object->handle;
-		if (rc_vn_object_remove(&stream->context->objects, object) && handle && !device->abandoned) {
+		if (rc_vn_object_remove(&stream->context->objects, object) && handle && rc_vn_device_at_rest(device)) {
 			device->vk.FreeDescriptorSets(args->device, args->descriptorPool, 1, &handle);
 		}
 	}
@@ -81,6 +83,8 @@ void rc_vn_execute_UpdateDescriptorSets(struct rc_vn_stream *stream, struct rc_v
 		rc_vn_device_mark_lost(device, "descriptors of objects that could not be created");
 		return;
 	}
-	device->vk.UpdateDescriptorSets(args->device, args->descriptorWriteCount, args->pDescriptorWrites,
-		args->descriptorCopyCount, args->pDescriptorCopies);
+	if (rc_vn_device_at_rest(device)) {
+		device->vk.UpdateDescriptorSets(args->device, args->descriptorWriteCount, args->pDescriptorWrites,
+			args->descriptorCopyCount, args->pDescriptorCopies);
+	}
 }

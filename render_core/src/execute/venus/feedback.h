@@ -6,18 +6,20 @@
 
 #include "execute/venus/objects.h"
 
-/* Recorded: a fill of 4 bytes, a copy of 8 bytes. Anything else that is recorded but barriers takes the mark away again. */
+/* Recorded: a fill of 4 bytes, a copy of 8 bytes, a copy of queries' results with availability, 64 bits each. */
 void rc_vn_feedback_note_fill(
 	struct rc_vn_command_buffer *commands, struct rc_vn_buffer *buffer, uint64_t offset, uint32_t value);
 void rc_vn_feedback_note_copy(struct rc_vn_command_buffer *commands, struct rc_vn_buffer *source,
 	uint64_t source_offset, struct rc_vn_buffer *destination, uint64_t destination_offset);
+void rc_vn_feedback_note_queries(struct rc_vn_command_buffer *commands, struct rc_vn_buffer *buffer, uint64_t offset,
+	uint64_t stride, uint32_t count);
 /* Begin, reset, free. */
 void rc_vn_feedback_clear(struct rc_vn_command_buffer *commands);
 
 /* What the command buffer would do, done here: a fence's only. */
 void rc_vn_feedback_fill(struct rc_vn_command_buffer *commands);
 
-/* The device is lost: fences get VK_ERROR_DEVICE_LOST, timelines the value they wait for. */
+/* The device is lost: fences get VK_ERROR_DEVICE_LOST, timelines the value they wait for, queries become available. */
 void rc_vn_feedback_end(struct rc_vn_command_buffer *commands);
 void rc_vn_feedback_end_all(struct rc_vn_device *device);
 

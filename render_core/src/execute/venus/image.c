@@ -7,6 +7,7 @@
 #include "execute/venus/object.h"
 #include "execute/venus/queue.h"
 #include "execute/venus/required.h"
+#include "execute/venus/teardown.h"
 
 /* Drivers compute with these, and trust them. */
 static const char *check_size(const VkPhysicalDeviceLimits *limits, const VkImageCreateInfo *info) {
@@ -120,7 +121,8 @@ void rc_vn_execute_CreateImage(struct rc_vn_stream *stream, struct rc_vn_CreateI
 void rc_vn_execute_DestroyImage(struct rc_vn_stream *stream, struct rc_vn_DestroyImage *args) {
 	struct rc_vn_object *object = args->image_object;
 	struct rc_vn_device *device = rc_vn_from(rc_vn_device, args->device_object);
-	if (object && rc_vn_object_remove(&stream->context->objects, object) && object->handle && !device->abandoned) {
+	if (object && rc_vn_object_remove(&stream->context->objects, object) && object->handle &&
+		rc_vn_device_at_rest(device)) {
 		device->vk.DestroyImage(args->device, (VkImage)(uintptr_t)object->handle, NULL);
 	}
 }

@@ -4,6 +4,7 @@
 #include "execute/venus/chain.h"
 #include "execute/venus/memory_pool.h"
 #include "execute/venus/queue.h"
+#include "execute/venus/teardown.h"
 #include "util/clock.h"
 
 /* Own allocations and imports are multiples of this: what clears them has no rest. */
@@ -278,7 +279,7 @@ VkResult rc_vn_memory_allocate(
 }
 
 void rc_vn_memory_free(struct rc_vn_device *device, struct rc_vn_memory *memory) {
-	if (device->abandoned || atomic_exchange(&memory->freed, true)) {
+	if (!rc_vn_device_at_rest(device) || atomic_exchange(&memory->freed, true)) {
 		return; /* the GPU may still use it; or it is done */
 	}
 	struct rc_vn_memory_pool *pool = device->memory_pool;

@@ -14,10 +14,12 @@ struct rc_vn_device {
 	struct rc_vn_device_functions vk; /* generated: entry points by device */
 	_Atomic bool lost;                /* VK_ERROR_DEVICE_LOST, a hung queue, or a failed asynchronous allocation */
 	_Atomic bool abandoned;           /* hung: neither waited for nor destroyed */
+	_Atomic bool settled;             /* lost, and nothing runs any more */
 	_Atomic bool ending;              /* vkDestroyDevice has begun */
 	struct rc_list queues;            /* of rc_vn_queue::link; fixed after creation */
 	pthread_mutex_t feedback_mutex;
-	struct rc_list feedback; /* of rc_vn_command_buffer::feedback_link; under feedback_mutex */
+	struct rc_list feedback;   /* of rc_vn_command_buffer::feedback_link; under feedback_mutex */
+	uint64_t feedback_queries; /* in all of them; under feedback_mutex */
 	struct rc_vn_memory_pool *memory_pool;
 	bool buffer_device_address; /* enabled: blocks need VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT */
 	struct rc_list watch_link;  /* rc_vn_watchdog::devices */
@@ -81,6 +83,14 @@ enum rc_vn_feedback {
 	RC_VN_FEEDBACK_NONE,
 	RC_VN_FEEDBACK_FENCE,    /* vkCmdFillBuffer of 4 bytes: a VkResult */
 	RC_VN_FEEDBACK_TIMELINE, /* vkCmdCopyBuffer of 8 bytes: a counter's value */
+	RC_VN_FEEDBACK_QUERIES,  /* vkCmdCopyQueryPoolResults, any number of them: results of 64 bits, with availability */
+};
+
+/* Where one vkCmdCopyQueryPoolResults writes: `count` times `stride` bytes, of which the last eight say whether the others are there. */
+struct rc_vn_query_feedback {
+	struct rc_vn_blob *blob; /* referenced */
+	uint64_t offset;
+	uint32_t stride, count;
 };
 
 struct rc_vn_command_buffer {
@@ -95,7 +105,9 @@ struct rc_vn_command_buffer {
 	struct rc_list feedback_link;                            /* rc_vn_device::feedback, when there is feedback */
 	struct rc_vn_blob *feedback_blob, *feedback_source_blob; /* referenced; the source is a timeline's only */
 	uint64_t feedback_offset, feedback_source_offset;
-	uint32_t feedback_value; /* FENCE: what is filled in */
+	uint32_t feedback_value;              /* FENCE: what is filled in */
+	struct rc_vn_query_feedback *queries; /* QUERIES */
+	uint32_t query_count, query_room;
 };
 
 /* Command pools and descriptor pools: parent of their command buffers and sets. */

@@ -2,6 +2,7 @@
  * Pipelines: created many at a time, of which some may fail. */
 #include "execute/venus/object.h"
 #include "execute/venus/objects.h"
+#include "execute/venus/teardown.h"
 
 /* Add those that were made; those that were not are 0 in a reply, and poisoned where there is none. */
 static void add_pipelines(struct rc_vn_stream *stream, struct rc_vn_object *device_object, uint32_t count,
@@ -33,10 +34,12 @@ static void add_pipelines(struct rc_vn_stream *stream, struct rc_vn_object *devi
 			return;                                                                                                    \
 		}                                                                                                              \
 		args->ret = stream->decoder.poisoned ? VK_ERROR_INITIALIZATION_FAILED : VK_ERROR_OUT_OF_HOST_MEMORY;           \
-		if (!stream->decoder.poisoned && count && rc_vn_may_create(stream, VK_OBJECT_TYPE_PIPELINE)) {                 \
-			args->ret = rc_vn_from(rc_vn_device, args->device_object)                                                  \
-							->vk.Create##Kind##Pipelines(                                                              \
-								args->device, args->pipelineCache, count, args->pCreateInfos, NULL, handles);          \
+		struct rc_vn_device *device = rc_vn_from(rc_vn_device, args->device_object);                                   \
+		if (!rc_vn_device_at_rest(device)) {                                                                           \
+			args->ret = VK_ERROR_DEVICE_LOST; /* drivers take locks here that work holds which hangs */                \
+		} else if (!stream->decoder.poisoned && count && rc_vn_may_create(stream, VK_OBJECT_TYPE_PIPELINE)) {          \
+			args->ret = device->vk.Create##Kind##Pipelines(                                                            \
+				args->device, args->pipelineCache, count, args->pCreateInfos, NULL, handles);                          \
 		}                                                                                                              \
 		add_pipelines(stream, args->device_object, count, args->pPipelines, handles, args->ret);                       \
 	}

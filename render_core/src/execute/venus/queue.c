@@ -247,15 +247,28 @@ VkResult rc_vn_queue_submit2(
 	return ret;
 }
 
-/* With the mutex held and a probe pending. */
+/* With the mutex held and a probe pending. The watchdog cannot look meanwhile: this does. */
 static VkResult wait_probe(struct rc_vn_queue *queue, uint64_t timeout_ns) {
 	struct rc_vn_device *device = queue->device;
-	VkResult ret =
-		device->vk.WaitForFences((VkDevice)(uintptr_t)device->base.handle, 1, &queue->probe, VK_TRUE, timeout_ns);
-	if (ret == VK_SUCCESS) {
-		queue->probe_since_ns = 0;
+	const uint64_t begin = rc_now_ns();
+	for (;;) {
+		const uint64_t passed = rc_now_ns() - begin, left = passed < timeout_ns ? timeout_ns - passed : 0;
+		VkResult ret = device->vk.WaitForFences(
+			(VkDevice)(uintptr_t)device->base.handle, 1, &queue->probe, VK_TRUE, left < SLICE_NS ? left : SLICE_NS);
+		if (ret != VK_TIMEOUT) {
+			queue->probe_since_ns = 0;
+			return ret;
+		}
+		if (check_probe(queue)) {
+			return device->lost ? VK_ERROR_DEVICE_LOST : VK_SUCCESS;
+		}
+		if (device->abandoned) {
+			return VK_ERROR_DEVICE_LOST;
+		}
+		if (left == 0) {
+			return VK_TIMEOUT;
+		}
 	}
-	return ret;
 }
 
 VkResult rc_vn_queue_wait_idle(struct rc_vn_queue *queue, uint64_t timeout_ns) {

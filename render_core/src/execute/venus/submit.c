@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * vkQueueSubmit and vkQueueSubmit2: a client's batches made ready for the host. The decoder left objects where the host wants handles
- * (render_core/protocol/executor.toml), because three kinds are taken out of a batch: semaphores with an imported signalled payload
- * (vkImportSemaphoreResourceMESA), command buffers that could not be recorded, and poisoned objects. */
+ * (render_core/protocol/executor.toml): semaphores with an imported signalled payload (vkImportSemaphoreResourceMESA) are taken out of a batch, and
+ * one that names command buffers that could not be recorded, or poisoned objects, loses the device. */
 #include "execute/venus/feedback.h"
 #include "execute/venus/queue.h"
 #include "execute/venus/stream.h"
@@ -11,20 +11,24 @@ static struct rc_vn_object *as_object(const void *handle) {
 }
 
 /* True: the host waits for it. An imported payload is consumed here. */
-static bool wait_is_real(struct rc_vn_object *object) {
+static bool wait_is_real(struct rc_vn_object *object, bool *whole) {
 	if (!object || object->poisoned) {
+		*whole &= !object;
 		return false;
 	}
 	return !atomic_exchange(&rc_vn_from(rc_vn_semaphore, object)->signalled, false);
 }
 
-static bool signal_is_real(const struct rc_vn_object *object) {
+static bool signal_is_real(const struct rc_vn_object *object, bool *whole) {
+	*whole &= !object || !object->poisoned;
 	return object && !object->poisoned;
 }
 
-static bool commands_are_real(const struct rc_vn_object *object) {
-	return object && !object->poisoned && !rc_vn_from(rc_vn_command_buffer, object)->unusable &&
-		   !rc_vn_from(rc_vn_command_buffer, object)->begun;
+static bool commands_are_real(const struct rc_vn_object *object, bool *whole) {
+	const bool real = object && !object->poisoned && !rc_vn_from(rc_vn_command_buffer, object)->unusable &&
+					  !rc_vn_from(rc_vn_command_buffer, object)->begun;
+	*whole &= !object || real;
+	return real;
 }
 
 /* The chain's struct of a type, and the place that points at it. */
@@ -51,7 +55,9 @@ static VkTimelineSemaphoreSubmitInfo *find_timeline(const void *info) {
 /* What the decoder allocated is ours to write. */
 #define WRITABLE(pointer, type) ((type *)(uintptr_t)(pointer))
 
-static void resolve_batch(VkSubmitInfo *batch) {
+/* False: what it names could not be made or recorded. */
+static bool resolve_batch(VkSubmitInfo *batch) {
+	bool whole = true;
 	VkTimelineSemaphoreSubmitInfo *timeline = find_timeline(batch);
 	uint64_t *values = timeline ? WRITABLE(timeline->pWaitSemaphoreValues, uint64_t) : NULL;
 	uint32_t value_count = values ? timeline->waitSemaphoreValueCount : 0, count = 0;
@@ -59,7 +65,7 @@ static void resolve_batch(VkSubmitInfo *batch) {
 	VkPipelineStageFlags *stages = WRITABLE(batch->pWaitDstStageMask, VkPipelineStageFlags);
 	for (uint32_t i = 0; waits && stages && i < batch->waitSemaphoreCount; i++) {
 		struct rc_vn_object *object = as_object(waits[i]);
-		if (wait_is_real(object)) {
+		if (wait_is_real(object, &whole)) {
 			waits[count] = (VkSemaphore)(uintptr_t)object->handle;
 			stages[count] = stages[i];
 			if (i < value_count) {
@@ -76,7 +82,7 @@ static void resolve_batch(VkSubmitInfo *batch) {
 	count = 0;
 	for (uint32_t i = 0; commands && i < batch->commandBufferCount; i++) {
 		struct rc_vn_object *object = as_object(commands[i]);
-		if (commands_are_real(object)) {
+		if (commands_are_real(object, &whole)) {
 			commands[count++] = (VkCommandBuffer)(uintptr_t)object->handle;
 		}
 	}
@@ -87,7 +93,7 @@ static void resolve_batch(VkSubmitInfo *batch) {
 	count = 0;
 	for (uint32_t i = 0; signals && i < batch->signalSemaphoreCount; i++) {
 		struct rc_vn_object *object = as_object(signals[i]);
-		if (signal_is_real(object)) {
+		if (signal_is_real(object, &whole)) {
 			signals[count] = (VkSemaphore)(uintptr_t)object->handle;
 			if (i < value_count) {
 				values[count] = values[i];
@@ -100,14 +106,15 @@ static void resolve_batch(VkSubmitInfo *batch) {
 		timeline->signalSemaphoreValueCount = value_count < count ? value_count : count;
 	}
 	unlink_device_group(batch);
+	return whole;
 }
 
-static uint32_t resolve_semaphores(const VkSemaphoreSubmitInfo *infos, uint32_t count, bool wait) {
+static uint32_t resolve_semaphores(const VkSemaphoreSubmitInfo *infos, uint32_t count, bool wait, bool *whole) {
 	VkSemaphoreSubmitInfo *out = WRITABLE(infos, VkSemaphoreSubmitInfo);
 	uint32_t kept = 0;
 	for (uint32_t i = 0; out && i < count; i++) {
 		struct rc_vn_object *object = as_object(out[i].semaphore);
-		if (wait ? wait_is_real(object) : signal_is_real(object)) {
+		if (wait ? wait_is_real(object, whole) : signal_is_real(object, whole)) {
 			out[kept] = out[i];
 			out[kept].semaphore = (VkSemaphore)(uintptr_t)object->handle;
 			out[kept++].deviceIndex = 0;
@@ -116,26 +123,35 @@ static uint32_t resolve_semaphores(const VkSemaphoreSubmitInfo *infos, uint32_t 
 	return kept;
 }
 
-static void resolve_batch2(VkSubmitInfo2 *batch) {
-	batch->waitSemaphoreInfoCount = resolve_semaphores(batch->pWaitSemaphoreInfos, batch->waitSemaphoreInfoCount, true);
+static bool resolve_batch2(VkSubmitInfo2 *batch) {
+	bool whole = true;
+	batch->waitSemaphoreInfoCount =
+		resolve_semaphores(batch->pWaitSemaphoreInfos, batch->waitSemaphoreInfoCount, true, &whole);
 	batch->signalSemaphoreInfoCount =
-		resolve_semaphores(batch->pSignalSemaphoreInfos, batch->signalSemaphoreInfoCount, false);
+		resolve_semaphores(batch->pSignalSemaphoreInfos, batch->signalSemaphoreInfoCount, false, &whole);
 	VkCommandBufferSubmitInfo *commands = WRITABLE(batch->pCommandBufferInfos, VkCommandBufferSubmitInfo);
 	uint32_t kept = 0;
 	for (uint32_t i = 0; commands && i < batch->commandBufferInfoCount; i++) {
 		struct rc_vn_object *object = as_object(commands[i].commandBuffer);
-		if (commands_are_real(object)) {
+		if (commands_are_real(object, &whole)) {
 			commands[kept] = commands[i];
 			commands[kept].deviceMask = 0;
 			commands[kept++].commandBuffer = (VkCommandBuffer)(uintptr_t)object->handle;
 		}
 	}
 	batch->commandBufferInfoCount = kept;
+	return whole;
+}
+
+/* Not done in part: results would be missing, and nobody would be told. */
+static VkResult refuse(struct rc_vn_device *device) {
+	rc_vn_device_mark_lost(device, "a submission names what could not be created or recorded");
+	return VK_ERROR_DEVICE_LOST;
 }
 
 /* A submission that never reaches the GPU still has an answer for those who poll. */
 static void end_feedback(struct rc_vn_object *object) {
-	if (object && !object->poisoned) {
+	if (object) {
 		struct rc_vn_command_buffer *commands = rc_vn_from(rc_vn_command_buffer, object);
 		pthread_mutex_lock(&commands->device->feedback_mutex);
 		rc_vn_feedback_end(commands);
@@ -190,10 +206,11 @@ void rc_vn_execute_QueueSubmit(struct rc_vn_stream *stream, struct rc_vn_QueueSu
 			return;
 		}
 	}
+	bool whole = true;
 	for (uint32_t i = 0; i < args->submitCount; i++) {
-		resolve_batch(&batches[i]);
+		whole &= resolve_batch(&batches[i]);
 	}
-	args->ret = rc_vn_queue_submit(queue, args->submitCount, batches, fence);
+	args->ret = whole ? rc_vn_queue_submit(queue, args->submitCount, batches, fence) : refuse(queue->device);
 	finish(queue->device, args->ret);
 }
 
@@ -230,10 +247,11 @@ void rc_vn_execute_QueueSubmit2(struct rc_vn_stream *stream, struct rc_vn_QueueS
 			return;
 		}
 	}
+	bool whole = true;
 	for (uint32_t i = 0; i < args->submitCount; i++) {
-		resolve_batch2(&batches[i]);
+		whole &= resolve_batch2(&batches[i]);
 	}
-	args->ret = rc_vn_queue_submit2(queue, args->submitCount, batches, fence);
+	args->ret = whole ? rc_vn_queue_submit2(queue, args->submitCount, batches, fence) : refuse(queue->device);
 	finish(queue->device, args->ret);
 }
 

@@ -4,6 +4,7 @@
 
 #include "execute/venus/object.h"
 #include "execute/venus/queue.h"
+#include "execute/venus/teardown.h"
 
 static VkDevice handle_of(const struct rc_vn_device *device) {
 	return (VkDevice)(uintptr_t)device->base.handle;
@@ -59,7 +60,7 @@ void rc_vn_execute_ResetFences(struct rc_vn_stream *stream, struct rc_vn_ResetFe
 	struct rc_vn_device *device = rc_vn_from(rc_vn_device, args->device_object);
 	uint32_t count = pick_fences(args->pFences, args->pFences_objects, args->fenceCount, needs_reset);
 	args->ret = VK_SUCCESS;
-	if (count && !device->abandoned) {
+	if (count && rc_vn_device_at_rest(device)) {
 		args->ret = device->vk.ResetFences(args->device, count, args->pFences);
 	}
 }
@@ -119,7 +120,7 @@ void rc_vn_execute_GetFenceStatus(struct rc_vn_stream *stream, struct rc_vn_GetF
 void rc_vn_execute_ResetFenceResourceMESA(struct rc_vn_stream *stream, struct rc_vn_ResetFenceResourceMESA *args) {
 	(void)stream;
 	struct rc_vn_device *device = rc_vn_from(rc_vn_device, args->device_object);
-	if (args->fence && needs_reset(rc_vn_from(rc_vn_fence, args->fence_object))) {
+	if (args->fence && needs_reset(rc_vn_from(rc_vn_fence, args->fence_object)) && rc_vn_device_at_rest(device)) {
 		device->vk.ResetFences(args->device, 1, &args->fence);
 	}
 }

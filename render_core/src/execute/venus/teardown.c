@@ -106,16 +106,25 @@ static bool come_to_rest(struct rc_vn_device *device) {
 	return true;
 }
 
+bool rc_vn_device_settle(struct rc_vn_device *device) {
+	if (!device->abandoned && !device->settled) {
+		if (come_to_rest(device)) {
+			device->settled = device->lost; /* for good: a lost device is given nothing to do */
+		} else {
+			device->abandoned = true;
+			device->context->abandoned = true;
+			rc_vn_device_mark_lost(device, "it does not come to rest; what it may still use is left to the driver");
+		}
+	}
+	return !device->abandoned;
+}
+
 void rc_vn_device_teardown(struct rc_vn_device *device) {
 	struct rc_vn_context *context = device->context;
 	if (device->base.poisoned) {
 		return;
 	}
-	if (!device->abandoned && !come_to_rest(device)) {
-		device->abandoned = true;
-		context->abandoned = true;
-		rc_vn_device_mark_lost(device, "it does not come to rest; what it may still use is left to the driver");
-	}
+	rc_vn_device_settle(device);
 	struct rc_vn_object *object;
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
 		while ((object = rc_vn_object_first_child(&context->objects, &device->base, order[i]))) {
