@@ -5,6 +5,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 3600
+VENUS_SOAK_SECONDS ?= 300
 VK_XML ?= /usr/share/vulkan/registry/vk.xml
 
 PY := .venv/bin/python
@@ -31,7 +32,7 @@ MESA_ENVIRONMENT = $(shell cat build/mesa/env 2>/dev/null)
 TSAN_ENVIRONMENT = TSAN_OPTIONS=halt_on_error=1 $(FIXED_ADDRESSES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test test-c test-quick test-e2e asan tsan fuzz bench gpu-check soak docs lint format clean
+.PHONY: help setup build run test test-c test-quick test-e2e asan tsan fuzz bench gpu-check soak soak-venus docs lint format clean
 
 help: ## this list
 	@echo 'make TARGET. First: make run'
@@ -90,6 +91,9 @@ gpu-check: build ## convert, handoff and Venus guests on this machine's GPU, wit
 
 soak: build ## a session for SOAK_SECONDS=3600, watching memory, files and processes
 	@$(PY) -m bench.soak --seconds $(SOAK_SECONDS) $(ARGS)
+
+soak-venus: build ## 8 Vulkan clients that come, die and talk nonsense, for VENUS_SOAK_SECONDS=300
+	@$(PY) -m bench.venus_soak --seconds $(VENUS_SOAK_SECONDS) $(ARGS)
 
 docs: setup ## renew the generated tables of docs/protocol/venus.md
 	@$(PY) render_core/protocol/generate.py --registry $(VK_XML) --docs docs/protocol/venus.md
