@@ -89,8 +89,9 @@ gpu-check: build ## convert, handoff and Venus guests on this machine's GPU, wit
 	@$(PY) -m bench.gpu_check $(ARGS)
 	@$(PY) -m bench.gpu_check_venus $(ARGS)
 
-soak: build ## a session for SOAK_SECONDS=3600, watching memory, files and processes
+soak: build ## a session for SOAK_SECONDS=3600, then soak-venus: nothing may grow
 	@$(PY) -m bench.soak --seconds $(SOAK_SECONDS) $(ARGS)
+	@$(PY) -m bench.venus_soak --seconds $(VENUS_SOAK_SECONDS)
 
 soak-venus: build ## 8 Vulkan clients that come, die and talk nonsense, for VENUS_SOAK_SECONDS=300
 	@$(PY) -m bench.venus_soak --seconds $(VENUS_SOAK_SECONDS) $(ARGS)

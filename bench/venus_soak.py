@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Venus clients that come and die at random in one worker, one of them hostile: nothing may grow, nobody else be harmed.
+"""Venus clients that come and die at random in one worker, one of them hostile: nothing grows, nobody else is harmed.
 
-Part of `make soak`. Each client is a guest program of the tests on Mesa's stock driver, which checks its own results and
-is compared with the same on the host's driver. Some are killed at any time, some leak all they have. One client sends
-random words, or what a client sends with bytes changed. From time to time all pause, and the worker is looked at.
-Exits with 1 when something grows beyond its bound, the worker ends, or a client that was not killed finds anything wrong.
+Part of `make soak`. Each client is a guest program of the tests on Mesa's stock driver, which checks its own results
+and is compared with the same on the host's driver. Some are killed at any time, some leak all they have. One client
+sends random words, or what a client sends with bytes changed. From time to time all pause, and the worker is looked at.
+Exits with 1 when something grows beyond its bound, the worker ends, or a client that was not killed finds it wrong.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import random
 import shutil
@@ -32,6 +33,7 @@ from bench.summary import Trend
 from tests.support.venus import Run, VenusServer, native_environment, run_guest
 from tests.support.venus_client import TIMEOUT_S, Gone, Ring, VenusClient, command, enumerate_version, u64
 
+_VECTORS = Path(__file__).resolve().parent.parent / "tests/data/venus_vectors.txt"
 CYCLE_S = 20.0
 REST_S = 20.0  # at most: until the killed clients' work is done
 # Until the allocator and the driver's caches have their size.
@@ -135,7 +137,7 @@ def hostile_client(shared: Shared, seed: int) -> None:
 
 
 def _attack(client: VenusClient, chance: random.Random) -> None:
-    kind = chance.randrange(5)
+    kind = chance.randrange(6)
     if kind == 0:
         client.socket.sendall(chance.randbytes(chance.randrange(1, 20000)))
         return
@@ -148,8 +150,10 @@ def _attack(client: VenusClient, chance: random.Random) -> None:
         client.submit(command("vkNotifyRingMESA", u64(ring.number), bytes(8)))
     elif kind == 3:
         client.socket.sendall(chance.randbytes(4 * chance.randrange(1, 100)))
-    else:
+    elif kind == 4:
         _send_changed(client, ring, chance)
+    else:
+        _send_captured(ring, chance)
     with contextlib.suppress(AssertionError):  # it may have been harmless
         client.socket.settimeout(1.0)
         for _ in range(100):
@@ -168,6 +172,23 @@ def _send_changed(client: VenusClient, ring: Ring, chance: random.Random) -> Non
         place = 4 * chance.randrange(len(words) // 4)
         words[place : place + 4] = chance.choice([b"\0\0\0\0", b"\xff\xff\xff\x7f", chance.randbytes(4)])
     ring.write(bytes(words))
+
+
+def _send_captured(ring: Ring, chance: random.Random) -> None:
+    """What a stock driver has sent, out of order, some of it with a byte changed."""
+    words = bytearray()
+    for vector in chance.choices(_vectors(), k=chance.randrange(1, 30)):
+        words += vector
+    for _ in range(chance.randrange(3)):
+        words[chance.randrange(len(words))] = chance.randrange(256)
+    ring.write(bytes(words[:100_000]))
+
+
+@functools.cache
+def _vectors() -> list[bytes]:
+    """Commands as captured from a stock driver."""
+    lines = _VECTORS.read_text(encoding="ascii").splitlines()
+    return [bytes.fromhex(line.split()[3]) for line in lines if line and not line.startswith("#")]
 
 
 @dataclass(frozen=True, slots=True)
