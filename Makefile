@@ -65,7 +65,7 @@ test-e2e: build ## the browser tests alone
 
 asan: setup build/asan/build.ninja ## C tests with the address and undefined-behaviour sanitizers
 	@echo '==> C tests with AddressSanitizer and UBSan'
-	$(call meson_test,build/asan,$(ASAN_ENVIRONMENT),--timeout-multiplier 4)
+	$(call meson_test,build/asan,$(MESA_ENVIRONMENT) $(ASAN_ENVIRONMENT),--timeout-multiplier 4)
 
 tsan: setup build/tsan/build.ninja ## C tests with the thread sanitizer
 	@echo '==> C tests with ThreadSanitizer'
