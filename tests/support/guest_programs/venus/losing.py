@@ -252,18 +252,17 @@ def many_submissions() -> Outcome:
         return Outcome({"missing": count - int.from_bytes(buffer.read(4), "little")})
 
 
-def poisoned_pipeline(gpu: Gpu) -> tuple[Handle, Handle]:
-    """One whose shader has no such entry point; and its layout."""
+def poisoned_pipeline(gpu: Gpu) -> Handle:
+    """One whose shader has no such entry point."""
     code = compile_glsl("comp", "layout(local_size_x = 1) in; void main() {}")
     module = vk.vkCreateShaderModule(gpu.device, vk.VkShaderModuleCreateInfo(codeSize=len(code), pCode=code), None)
     gpu.defer(vk.vkDestroyShaderModule, module)
     stage = vk.VkPipelineShaderStageCreateInfo(
         stage=vk.VK_SHADER_STAGE_COMPUTE_BIT, module=module, pName="nothing of this name"
     )
-    layout = gpu.pipeline_layout()
-    info = vk.VkComputePipelineCreateInfo(stage=stage, layout=layout, basePipelineIndex=-1)
+    info = vk.VkComputePipelineCreateInfo(stage=stage, layout=gpu.pipeline_layout(), basePipelineIndex=-1)
     made = vk.vkCreateComputePipelines(gpu.device, None, 1, [info], None)
-    return gpu.defer(vk.vkDestroyPipeline, made[0]), layout
+    return gpu.defer(vk.vkDestroyPipeline, made[0])
 
 
 def failed_pipeline() -> Outcome:
@@ -271,13 +270,13 @@ def failed_pipeline() -> Outcome:
     with doomed() as gpu:
 
         def use() -> None:
-            pipeline, _ = poisoned_pipeline(gpu)
-            gpu.run(
-                lambda commands: (
-                    vk.vkCmdBindPipeline(commands, vk.VK_PIPELINE_BIND_POINT_COMPUTE, pipeline),
-                    vk.vkCmdDispatch(commands, 1, 1, 1),
-                )
-            )
+            pipeline = poisoned_pipeline(gpu)
+
+            def record(commands: Handle) -> None:
+                vk.vkCmdBindPipeline(commands, vk.VK_PIPELINE_BIND_POINT_COMPUTE, pipeline)
+                vk.vkCmdDispatch(commands, 1, 1, 1)
+
+            gpu.run(record)
 
         return Outcome({"ending": ending(use)})
 
