@@ -5,10 +5,12 @@
 #include "decode/object_table.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 enum {
 	FIRST_CAPACITY = 256,
 	RECLAIM_INTERVAL = 16, /* removals between two looks at the readers */
+	WAIT_NS = 100000,      /* between two looks of a thread that waits for them */
 };
 
 /* `id` is written once and stays: a slot whose object was removed belongs to that id until the slots are rebuilt. */
@@ -119,6 +121,16 @@ void rc_vn_reader_leave(struct rc_vn_object_table *table, uint32_t reader) {
 	atomic_store_explicit(&table->readers[reader], 0, memory_order_release);
 }
 
+void rc_vn_readers_wait(struct rc_vn_object_table *table) {
+	const uint64_t epoch = atomic_fetch_add(&table->epoch, 1) + 1;
+	for (uint32_t reader = 0; reader < RC_VN_MAX_READERS; reader++) {
+		uint64_t entered;
+		while ((entered = atomic_load(&table->readers[reader])) != 0 && entered < epoch) {
+			nanosleep(&(struct timespec){.tv_nsec = WAIT_NS}, NULL);
+		}
+	}
+}
+
 /* Free what nobody can hold any more. */
 static void reclaim(struct rc_vn_object_table *table) {
 	uint64_t oldest = UINT64_MAX;
@@ -199,6 +211,7 @@ static bool add(struct rc_vn_object_table *table, struct rc_vn_object *object) {
 	slots->used += found_id == 0;
 	slots->live++;
 	atomic_fetch_add(&table->counts[object->type_index], 1);
+	atomic_fetch_add_explicit(&table->poisoned, object->poisoned, memory_order_relaxed);
 	/* The object before the id: a reader that sees the id sees the object. */
 	atomic_store(&slot->object, object);
 	atomic_store(&slot->id, object->id);
@@ -229,6 +242,7 @@ static bool remove_object(struct rc_vn_object_table *table, struct rc_vn_object 
 	atomic_store(&slot->object, NULL);
 	slots->live--;
 	atomic_fetch_sub(&table->counts[object->type_index], 1);
+	atomic_fetch_sub_explicit(&table->poisoned, object->poisoned, memory_order_relaxed);
 	rc_list_remove(&object->parent_link);
 	object->limbo_epoch = atomic_fetch_add(&table->epoch, 1) + 1;
 	atomic_fetch_add_explicit(&table->limbo_count, 1, memory_order_relaxed);

@@ -21,6 +21,8 @@ struct rc_vn_object {
 	 * (docs/protocol/venus.md). handle is 0. */
 	bool poisoned;
 	uint64_t handle; /* the host's */
+	/* A VkDevice or VkInstance that is being destroyed: of the thread that set it. Nothing of it is found any more by who looks after that. */
+	_Atomic bool ending;
 	struct rc_vn_object
 		*device; /* the VkDevice it belongs to; itself for a VkDevice, NULL for instances and physical devices */
 	struct rc_vn_object *parent; /* who frees it when it goes: pool, device, instance; NULL for an instance */
@@ -50,6 +52,7 @@ struct rc_vn_object_table {
 	_Atomic uint32_t limbo_count;            /* objects that wait for readers */
 	uint32_t removals;
 	_Atomic uint32_t counts[RC_VN_OBJECT_TYPES];
+	_Atomic uint32_t poisoned; /* of all types */
 };
 
 bool rc_vn_object_table_init(struct rc_vn_object_table *table);
@@ -62,6 +65,9 @@ void rc_vn_reader_unregister(struct rc_vn_object_table *table, uint32_t reader);
 /* Between enter and leave, objects found stay readable. Enter and leave around a few commands, never while waiting for input. */
 void rc_vn_reader_enter(struct rc_vn_object_table *table, uint32_t reader);
 void rc_vn_reader_leave(struct rc_vn_object_table *table, uint32_t reader);
+
+/* Wait until all who are inside have left once: what was made unreachable before the call is nobody's then. For a caller that is outside. */
+void rc_vn_readers_wait(struct rc_vn_object_table *table);
 
 /* Only inside enter/leave (or by the only thread left). NULL: no such id. The caller checks the type. */
 struct rc_vn_object *rc_vn_object_find(const struct rc_vn_object_table *table, uint64_t id);

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-enum { RC_VN_FIRST_BLOCK = 64 << 10 };
+enum { RC_VN_FIRST_BLOCK = 64 << 10, RC_VN_KEPT_BLOCK = 1 << 20 };
 
 struct rc_vn_scratch_block {
 	struct rc_vn_scratch_block *next; /* older */
@@ -32,17 +32,14 @@ void rc_vn_scratch_reset(struct rc_vn_scratch *scratch) {
 	struct rc_vn_scratch_block *block = scratch->blocks;
 	scratch->used = 0;
 	scratch->total = 0;
-	if (!block || !block->next) {
-		return;
-	}
-	/* The oldest is the smallest: a large command does not keep its memory. */
-	while (block->next) {
+	/* A large command does not keep its memory. The oldest is the smallest. */
+	while (block && (block->next || block->size > RC_VN_KEPT_BLOCK)) {
 		struct rc_vn_scratch_block *next = block->next;
 		free(block);
 		block = next;
 	}
 	scratch->blocks = block;
-	scratch->capacity = block->size;
+	scratch->capacity = block ? block->size : 0;
 }
 
 static bool add_block(struct rc_vn_scratch *scratch, size_t size) {

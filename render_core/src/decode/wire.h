@@ -293,6 +293,10 @@ static inline struct rc_vn_object *rc_vn_get_owner(struct rc_vn_decoder *dec, Vk
 	dec->device = NULL;
 	struct rc_vn_object *object = rc_vn_need_object(dec, type, field);
 	dec->device = object ? object->device : NULL;
+	/* Sequentially consistent: see rc_vn_readers_wait(). */
+	if (__builtin_expect(dec->device && atomic_load(&dec->device->ending), false)) {
+		rc_vn_decoder_fail(dec, field, "its device is being destroyed");
+	}
 	return object;
 }
 
@@ -303,6 +307,10 @@ static inline uintptr_t rc_vn_object_handle(const struct rc_vn_object *object) {
 
 static inline uintptr_t rc_vn_get_handle(struct rc_vn_decoder *dec, VkObjectType type, const char *field) {
 	return rc_vn_object_handle(rc_vn_get_object(dec, type, field));
+}
+
+static inline uintptr_t rc_vn_need_handle(struct rc_vn_decoder *dec, VkObjectType type, const char *field) {
+	return rc_vn_object_handle(rc_vn_need_object(dec, type, field));
 }
 
 /* ---- writing ---- */

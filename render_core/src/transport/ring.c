@@ -120,6 +120,7 @@ static void *ring_main(void *data) {
 	pthread_setname_np(pthread_self(), "venus ring");
 	while (wait_for_input(ring, head) && consume(ring, &head, atomic_load_explicit(ring->tail, memory_order_acquire))) {
 	}
+	rc_vn_stream_rest(&ring->stream);
 	rc_futex_wake(&ring->ended);
 	return NULL;
 }
@@ -185,7 +186,18 @@ static const char *check_layout(const VkRingCreateInfoMESA *info, const struct r
 	return check_ranges(ranges, sizeof(ranges) / sizeof(ranges[0]), info->size);
 }
 
+/* The private copy of a ring's buffer counts like the shared one: a client may lay many rings over one resource. */
+static bool take_pending(struct rc_vn_context *context, uint64_t size) {
+	struct rc_vn_guest *guest = context->guest;
+	if (rc_vn_usage_take64(&guest->usage.shared_bytes, size, guest->limits.shared_bytes)) {
+		return true;
+	}
+	atomic_fetch_add(&guest->usage.refused, 1);
+	return false;
+}
+
 static void free_ring(struct rc_vn_ring *ring) {
+	atomic_fetch_sub(&ring->context->guest->usage.shared_bytes, ring->buffer_size);
 	rc_vn_stream_finish(&ring->stream);
 	rc_vn_blob_unref(ring->blob);
 	free(ring->pending);
@@ -196,8 +208,12 @@ static void free_ring(struct rc_vn_ring *ring) {
 static struct rc_vn_ring *make_ring(
 	struct rc_vn_context *context, uint64_t id, const VkRingCreateInfoMESA *info, struct rc_vn_blob *blob) {
 	struct rc_vn_ring *ring = calloc(1, sizeof(*ring));
-	uint8_t *pending = malloc(info->bufferSize);
+	const bool taken = take_pending(context, info->bufferSize);
+	uint8_t *pending = taken ? malloc(info->bufferSize) : NULL;
 	if (!ring || !pending || !rc_vn_stream_init(&ring->stream, context, ring)) {
+		if (taken) {
+			atomic_fetch_sub(&context->guest->usage.shared_bytes, info->bufferSize);
+		}
 		free(ring);
 		free(pending);
 		rc_vn_blob_unref(blob);
@@ -261,7 +277,7 @@ void rc_vn_ring_create(struct rc_vn_stream *stream, uint64_t id, const VkRingCre
 	}
 	struct rc_vn_ring *ring = make_ring(context, id, info, blob);
 	if (!ring) {
-		rc_vn_stream_fail(stream, "ring", "out of memory");
+		rc_vn_stream_fail(stream, "ring", "out of memory, or over the limit (shared-bytes)");
 		return;
 	}
 	if (atomic_load(ring->head) != 0) { /* the tail: a client need not wait before its first commands */

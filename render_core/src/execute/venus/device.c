@@ -10,6 +10,9 @@
 #include "execute/venus/teardown.h"
 #include "execute/venus/watchdog.h"
 
+/* Of one client. Each takes threads, fds and megabytes of the driver's own; programs have one, or two. */
+enum { MAX_DEVICES = 32 };
+
 static VkDevice host(const struct rc_vn_device *device) {
 	return (VkDevice)(uintptr_t)device->base.handle;
 }
@@ -63,7 +66,10 @@ static void close_device(struct rc_vn_device *device) {
 void rc_vn_execute_CreateDevice(struct rc_vn_stream *stream, struct rc_vn_CreateDevice *args) {
 	struct rc_vn_context *context = stream->context;
 	struct rc_vn_device_request request;
-	if (!rc_vn_may_create(stream, VK_OBJECT_TYPE_DEVICE)) {
+	if (atomic_load(&context->objects.counts[rc_vn_object_type_index(VK_OBJECT_TYPE_DEVICE)]) >= MAX_DEVICES) {
+		rc_vn_context_log(
+			context, RC_LOG_WARN, "vkCreateDevice (%d): the client has %d, the limit", RC_VN_CreateDevice, MAX_DEVICES);
+		atomic_fetch_add(&context->guest->usage.refused, 1);
 		args->ret = VK_ERROR_TOO_MANY_OBJECTS;
 		return;
 	}
@@ -92,10 +98,16 @@ void rc_vn_execute_CreateDevice(struct rc_vn_stream *stream, struct rc_vn_Create
 	rc_vn_watchdog_add(context->guest->watchdog, device);
 }
 
-bool rc_vn_device_destroy(struct rc_vn_device *device) {
+bool rc_vn_device_destroy(struct rc_vn_device *device, struct rc_vn_stream *stream) {
 	struct rc_vn_context *context = device->context;
-	if (atomic_exchange(&device->ending, true)) {
+	if (atomic_exchange(&device->base.ending, true)) {
 		return false;
+	}
+	if (stream) {
+		/* Another ring may be using it, whether that makes sense or not. Outside meanwhile: that ring may be doing the same with another device. */
+		rc_vn_reader_leave(&context->objects, stream->reader);
+		rc_vn_readers_wait(&context->objects);
+		rc_vn_reader_enter(&context->objects, stream->reader);
 	}
 	rc_vn_watchdog_remove(context->guest->watchdog, device);
 	rc_vn_device_teardown(device);
@@ -104,8 +116,7 @@ bool rc_vn_device_destroy(struct rc_vn_device *device) {
 }
 
 void rc_vn_execute_DestroyDevice(struct rc_vn_stream *stream, struct rc_vn_DestroyDevice *args) {
-	(void)stream;
 	if (args->device_object) {
-		rc_vn_device_destroy(rc_vn_from(rc_vn_device, args->device_object));
+		rc_vn_device_destroy(rc_vn_from(rc_vn_device, args->device_object), stream);
 	}
 }

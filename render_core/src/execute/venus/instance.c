@@ -33,9 +33,13 @@ void rc_vn_execute_DestroyInstance(struct rc_vn_stream *stream, struct rc_vn_Des
 	if (!instance) {
 		return;
 	}
+	if (atomic_exchange(&instance->ending, true)) { /* one thread only: what it holds stays */
+		rc_vn_stream_fail(stream, "instance", "it is being destroyed on another ring");
+		return;
+	}
 	while ((physical = rc_vn_object_first_child(table, instance, VK_OBJECT_TYPE_PHYSICAL_DEVICE))) {
 		while ((device = rc_vn_object_first_child(table, physical, VK_OBJECT_TYPE_DEVICE))) {
-			if (!rc_vn_device_destroy(rc_vn_from(rc_vn_device, device))) {
+			if (!rc_vn_device_destroy(rc_vn_from(rc_vn_device, device), stream)) {
 				rc_vn_stream_fail(stream, "instance", "a device of it is being destroyed on another ring");
 				return;
 			}

@@ -3,17 +3,25 @@
 
 #include <stdlib.h>
 
-bool rc_vn_may_create(struct rc_vn_stream *stream, VkObjectType type) {
+/* Poisoned objects, in limits.objects: a program that goes on for so long after its first failure will not stop. */
+enum { POISONED_LIMITS = 4 };
+
+bool rc_vn_may_create_all(struct rc_vn_stream *stream, VkObjectType type, uint32_t more) {
 	struct rc_vn_context *context = stream->context;
 	uint32_t count =
 		atomic_load_explicit(&context->objects.counts[rc_vn_object_type_index(type)], memory_order_relaxed);
-	if (count < context->guest->limits.objects) {
+	const uint32_t limit = context->guest->limits.objects;
+	if (count < limit && more <= limit - count) {
 		return true;
 	}
 	atomic_fetch_add_explicit(&context->guest->usage.refused, 1, memory_order_relaxed);
 	rc_vn_context_log(
 		context, RC_LOG_WARN, "%s refused: there are %u already (limit: objects)", rc_vn_object_type_name(type), count);
 	return false;
+}
+
+bool rc_vn_may_create(struct rc_vn_stream *stream, VkObjectType type) {
+	return rc_vn_may_create_all(stream, type, 1);
 }
 
 bool rc_vn_add_typed_object(struct rc_vn_stream *stream, struct rc_vn_object *object, VkObjectType type, uint64_t id,
@@ -40,7 +48,14 @@ bool rc_vn_add_typed_object(struct rc_vn_stream *stream, struct rc_vn_object *ob
 		rc_vn_context_log(stream->context, RC_LOG_INFO, "%s: %s %llu could not be created (VkResult %d)",
 			rc_vn_command_name(stream->command), rc_vn_object_type_name(type), (unsigned long long)id, ret);
 	}
-	if (!rc_vn_object_add(&stream->context->objects, object)) {
+	struct rc_vn_object_table *table = &stream->context->objects;
+	if (ret < 0 && atomic_load_explicit(&table->poisoned, memory_order_relaxed) / POISONED_LIMITS >=
+					   stream->context->guest->limits.objects) {
+		free(object);
+		rc_vn_stream_fail(stream, rc_vn_object_type_name(type), "too many that could not be created");
+		return false;
+	}
+	if (!rc_vn_object_add(table, object)) {
 		free(object);
 		rc_vn_stream_fail(stream, rc_vn_object_type_name(type), "id %llu is 0 or in use", (unsigned long long)id);
 		return false;

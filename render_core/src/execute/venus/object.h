@@ -7,6 +7,8 @@
 
 /* False: the client has limits.objects of this type. */
 bool rc_vn_may_create(struct rc_vn_stream *stream, VkObjectType type);
+/* The same for `more` at once. */
+bool rc_vn_may_create_all(struct rc_vn_stream *stream, VkObjectType type, uint32_t more);
 
 /* Fill in `object` (calloc'd, or NULL for a plain one) and add it under the client's id: with the host's `handle` when `ret` is VK_SUCCESS, poisoned
  * when it is an error. The object is the table's afterwards. False: the id is 0 or in use, or memory ran out; the context has failed, `object` is freed, and the host's

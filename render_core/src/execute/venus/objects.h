@@ -15,7 +15,6 @@ struct rc_vn_device {
 	_Atomic bool lost;                /* VK_ERROR_DEVICE_LOST, a hung queue, or a failed asynchronous allocation */
 	_Atomic bool abandoned;           /* hung: neither waited for nor destroyed */
 	_Atomic bool settled;             /* lost, and nothing runs any more */
-	_Atomic bool ending;              /* vkDestroyDevice has begun */
 	struct rc_list queues;            /* of rc_vn_queue::link; fixed after creation */
 	pthread_mutex_t feedback_mutex;
 	struct rc_list feedback;   /* of rc_vn_command_buffer::feedback_link; under feedback_mutex */
@@ -27,6 +26,7 @@ struct rc_vn_device {
 
 struct rc_vn_queue {
 	struct rc_vn_object base; /* in the table from vkGetDeviceQueue2 on; id 0 before */
+	_Atomic bool named;       /* vkGetDeviceQueue2 was called: by one thread only */
 	struct rc_list link;      /* rc_vn_device::queues */
 	struct rc_vn_device *device;
 	VkQueue queue;
@@ -96,18 +96,25 @@ struct rc_vn_query_feedback {
 struct rc_vn_command_buffer {
 	struct rc_vn_object base; /* parent: its pool */
 	struct rc_vn_device *device;
+	VkCommandBufferLevel level;
 	bool begun;     /* the host's has been begun, and not ended */
 	bool unusable;  /* something recorded since vkBeginCommandBuffer could not be: it is left out of submissions */
 	uint64_t bytes; /* recorded */
-	uint64_t bytes_taken; /* of usage.command_buffer_bytes, for them */
-	uint32_t work;        /* commands recorded since vkBeginCommandBuffer, but for barriers without images */
-	enum rc_vn_feedback feedback;
-	struct rc_list feedback_link;                            /* rc_vn_device::feedback, when there is feedback */
+	_Atomic uint64_t bytes_taken; /* of usage.command_buffer_bytes, for them */
+	uint32_t work;                /* commands recorded since vkBeginCommandBuffer, but for barriers without images */
+	enum rc_vn_feedback feedback; /* this and what follows: under feedback_mutex where other rings could see it */
+	bool feedback_closed;         /* out of the table: there is no feedback any more */
+	struct rc_list feedback_link; /* rc_vn_device::feedback, when there is feedback */
 	struct rc_vn_blob *feedback_blob, *feedback_source_blob; /* referenced; the source is a timeline's only */
 	uint64_t feedback_offset, feedback_source_offset;
 	uint32_t feedback_value;              /* FENCE: what is filled in */
 	struct rc_vn_query_feedback *queries; /* QUERIES */
 	uint32_t query_count, query_room;
+};
+
+struct rc_vn_query_pool {
+	struct rc_vn_object base;
+	uint32_t count;
 };
 
 /* Command pools and descriptor pools: parent of their command buffers and sets. */

@@ -78,7 +78,7 @@ VkResult rc_vn_device_wait(
 	const bool limited = timeout_ns > limit_ns;
 	const uint64_t begin = rc_now_ns(), end_ns = limited ? limit_ns : timeout_ns;
 	for (;;) {
-		if (device->lost) {
+		if (device->lost || device->base.ending) {
 			return VK_ERROR_DEVICE_LOST;
 		}
 		uint64_t passed = rc_now_ns() - begin, left = passed < end_ns ? end_ns - passed : 0;
@@ -161,7 +161,7 @@ static bool make_room(struct rc_vn_queue *queue) {
 	}
 	const VkDevice handle = (VkDevice)(uintptr_t)device->base.handle;
 	while (queue->probe_since_ns) {
-		if (device->lost || device->context->closing || device->context->failed) {
+		if (device->lost || device->base.ending || device->context->closing || device->context->failed) {
 			return false;
 		}
 		device->vk.WaitForFences(handle, 1, &queue->probe, VK_TRUE, SLICE_NS);

@@ -46,6 +46,10 @@ static void leave(struct rc_vn_stream *stream) {
 	}
 }
 
+void rc_vn_stream_rest(struct rc_vn_stream *stream) {
+	leave(stream);
+}
+
 void rc_vn_stream_finish(struct rc_vn_stream *stream) {
 	leave(stream);
 	rc_vn_reader_unregister(&stream->context->objects, stream->reader);
@@ -181,9 +185,11 @@ bool rc_vn_stream_step(struct rc_vn_stream *stream, const uint8_t **cursor, cons
 		.context = &context->objects,
 	};
 	open_window(stream);
-	enter(stream);
+	if (stream->ring) { /* commands of the socket name no objects, and some wait for rings */
+		enter(stream);
+	}
 	rc_vn_dispatch(stream, header[0], stream->replying, &stream->encoder);
-	if (--stream->entries_left == 0 || stream->decoder.cursor == end) {
+	if (stream->entries_left != 0 && (--stream->entries_left == 0 || stream->decoder.cursor == end)) {
 		stream->entries_left = 1;
 		leave(stream);
 		if (atomic_load_explicit(&context->objects.limbo_count, memory_order_relaxed) > MAX_LIMBO) {
@@ -191,9 +197,13 @@ bool rc_vn_stream_step(struct rc_vn_stream *stream, const uint8_t **cursor, cons
 		}
 	}
 	if (atomic_load_explicit(&context->failed, memory_order_relaxed) || !close_window(stream)) {
+		leave(stream);
 		return false;
 	}
 	*cursor = stream->decoder.cursor;
+	if (stream->scratch.total > KEPT_COPY) { /* now: the next command may be long in coming */
+		rc_vn_scratch_reset(&stream->scratch);
+	}
 	return true;
 }
 

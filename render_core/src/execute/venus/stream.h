@@ -34,6 +34,9 @@ void rc_vn_stream_finish(struct rc_vn_stream *stream);
  * memory when this returns. False: the context has failed (the reason is logged). */
 bool rc_vn_stream_step(struct rc_vn_stream *stream, const uint8_t **cursor, const uint8_t *end);
 
+/* Of the thread that steps: no object is held until the next step. It is so already when a step has come to its `end`. */
+void rc_vn_stream_rest(struct rc_vn_stream *stream);
+
 /* Sleep for `timeout_ms` (0: only look), less when there are news. False: the client is gone (context->closing is set) or the context has failed.
  * The socket's stream only. */
 bool rc_vn_stream_pause(struct rc_vn_stream *stream, int timeout_ms);

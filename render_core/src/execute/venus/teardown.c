@@ -146,7 +146,7 @@ void rc_vn_context_teardown(struct rc_vn_context *context) {
 		while ((object = rc_vn_object_first_child(&context->objects, root, VK_OBJECT_TYPE_PHYSICAL_DEVICE))) {
 			struct rc_vn_object *device;
 			while ((device = rc_vn_object_first_child(&context->objects, object, VK_OBJECT_TYPE_DEVICE))) {
-				rc_vn_device_destroy(rc_vn_from(rc_vn_device, device));
+				rc_vn_device_destroy(rc_vn_from(rc_vn_device, device), NULL);
 			}
 			rc_vn_object_remove(&context->objects, object);
 		}
