@@ -53,7 +53,8 @@ class Values:
             return f"({name})(uintptr_t)rc_vn_get_u64(dec, {field})"
         if f"{owner.name}.{shape.member.name}" in self.venus.rules.keep_objects:
             return f"({name})rc_vn_get_any_object(dec, {shape.type.object_type}, {field})"
-        return f"({name})rc_vn_get_handle(dec, {shape.type.object_type}, {field})"
+        verb = "need" if self.wanted_handle(shape, owner) else "get"
+        return f"({name})rc_vn_{verb}_handle(dec, {shape.type.object_type}, {field})"
 
     def compound(self, shape: Shape, owner: Owner, target: str, *, partial: bool) -> str:
         """The call that reads one struct or union into `target`, a pointer."""
@@ -72,6 +73,13 @@ class Values:
         """NULL is an error."""
         member = shape.member
         return not (member.optional or member.noautovalidity or LENIENT.fullmatch(owner.name))
+
+    def wanted_handle(self, shape: Shape, owner: Owner) -> bool:
+        """A handle in a struct or an array that is never 0: drivers look behind it."""
+        member = shape.member
+        optional = member.optional_elements if shape.is_array else member.optional
+        lenient = shape.count is Count.FIXED or LENIENT.fullmatch(owner.name)
+        return not (optional or member.noautovalidity or lenient)
 
     # ---- members and parameters that are sent whole ----
 
@@ -178,7 +186,7 @@ class Values:
             elif align and member.const:
                 text(f"{place} = rc_vn_get_packed(dec, count, sizeof(*{place}), {align}, {field});")
             elif shape.kind is Kind.HANDLE and not owner.name:
-                self._handle_array_param(shape, field, place)
+                self._handle_array_param(shape, owner, field, place)
             else:
                 self._loop(shape, owner, field, place)
 
@@ -193,14 +201,15 @@ class Values:
                 self._element(shape, owner, "elements[i]", field, partial=False)
             text(f"{place} = elements;")
 
-    def _handle_array_param(self, shape: Shape, field: str, place: str) -> None:
+    def _handle_array_param(self, shape: Shape, owner: Owner, field: str, place: str) -> None:
         assert shape.type is not None
         text, name = self.text, shape.member.type
+        verb = "need" if self.wanted_handle(shape, owner) else "get"
         with text.block("if (count)"):
             text(f"{name} *elements = rc_vn_get_memory(dec, count, sizeof(*elements), {field});")
             text(f"struct rc_vn_object **objects = rc_vn_get_memory(dec, count, sizeof(*objects), {field});")
             with text.block("for (size_t i = 0; elements && objects && i < count; i++)"):
-                text(f"objects[i] = rc_vn_get_object(dec, {shape.type.object_type}, {field});")
+                text(f"objects[i] = rc_vn_{verb}_object(dec, {shape.type.object_type}, {field});")
                 text(f"elements[i] = ({name})rc_vn_object_handle(objects[i]);")
             text(f"{place} = elements;")
             text(f"{place}_objects = objects;")

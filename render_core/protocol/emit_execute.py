@@ -8,7 +8,7 @@ import re
 from registry import Command, Type
 from shape import Count, Kind, Shape
 from text import Text
-from venus import State, Venus, WireCommand
+from venus import LIMIT, State, Venus, WireCommand
 
 INCLUDES = """\
 #include "venus_gen.h"
@@ -16,6 +16,7 @@ INCLUDES = """\
 #include "execute/venus/command.h"
 #include "execute/venus/object.h"
 #include "execute/venus/objects.h"
+#include "execute/venus/query.h"
 #include "execute/venus/stream.h"
 #include "execute/venus/teardown.h"
 
@@ -118,6 +119,8 @@ class Executors:
             else:
                 self._functions(wire, command)
                 self._missing(name)
+                self._limits(wire)
+                self._queries(command)
                 if kind == "record":
                     with text.block(
                         f"if (!rc_vn_command_buffer_record(stream, args->{command.params[0].name}_object))"
@@ -142,6 +145,28 @@ class Executors:
                 if command.returns == "VkResult":
                     self.text("args->ret = VK_ERROR_DEVICE_LOST;")
                 self.text("return;")
+
+    def _limits(self, wire: WireCommand) -> None:
+        for entry in sorted(self.venus.rules.limits):
+            found = LIMIT.fullmatch(entry)
+            assert found
+            if found[1] != wire.short:
+                continue
+            count = " + ".join(f"args->{name.strip().replace('.', '->')}" for name in found[2].split("+"))
+            most = found[3] if found[3].isdigit() else f"stream->context->guest->properties.limits.{found[3]}"
+            with self.text.block(f"if (__builtin_expect(0ull + {count} > {most}, false))"):
+                field = found[2].split("+")[-1].strip()
+                self.text(f'rc_vn_stream_fail(stream, "{field}", "it is beyond {found[3]}");')
+                self.text("return;")
+
+    def _queries(self, command: Command) -> None:
+        """Numbers of queries: those of their pool."""
+        names = [param.name for param in command.params]
+        if "queryPool" not in names:
+            return
+        numbers = "args->firstQuery, args->queryCount" if "firstQuery" in names else "args->query, 1"
+        with self.text.block(f"if (!rc_vn_queries_exist(stream, args->queryPool_object, {numbers}))"):
+            self.text("return;")
 
     def _create(self, wire: WireCommand, command: Command) -> None:
         text, name, out = self.text, wire.short, command.params[-1]

@@ -27,6 +27,7 @@ class Member:
     dims: tuple[str, ...]  # fixed arrays: numbers or constants' names
     lens: tuple[str, ...]  # vk.xml's `len`, `altlen` where there is one
     optional: bool  # the value itself (the first of vk.xml's list)
+    optional_elements: bool  # what is pointed to (the second)
     noautovalidity: bool
     selector: str
     selection: tuple[str, ...]
@@ -215,6 +216,7 @@ def _member(element: Element, where: str) -> Member:
         dims=tuple(re.findall(r"\[\s*(\w+)\s*\]", after)),
         lens=lens,
         optional=element.get("optional", "false").split(",")[0] == "true",
+        optional_elements=element.get("optional", "false").split(",")[1:2] == ["true"],
         noautovalidity=element.get("noautovalidity") == "true",
         selector=element.get("selector", ""),
         selection=tuple(filter(None, element.get("selection", "").split(","))),

@@ -36,6 +36,7 @@ class Rules:
     refused: frozenset[str]
     socket: frozenset[str]
     keep_objects: frozenset[str]
+    limits: frozenset[str]
     functions: tuple[str, ...]
 
 
@@ -228,12 +229,19 @@ class Venus:
         for key in ("hand_written", "poison_executor", "refused", "socket"):
             if unknown := getattr(self.rules, key) - names:
                 raise RegistryError(f"executor.toml: {key}: no such command: {', '.join(sorted(unknown))}")
+        for entry in sorted(self.rules.limits):
+            found = LIMIT.fullmatch(entry)
+            if not found or found[1] not in names:
+                raise RegistryError(f'executor.toml: limits: {entry!r} is not "COMMAND: COUNT <= LIMIT"')
         for entry in sorted(self.rules.keep_objects):
             struct, _, member = entry.partition(".")
             registered = self.registry.type_of(struct)
             if registered is None or member not in (inner.name for inner in registered.members):
                 raise RegistryError(f"executor.toml: keep_objects: the registry has no {entry}")
 
+
+# An entry of the limits: command, sum of parameters, the most that it may be.
+LIMIT = re.compile(r"(\w+): ([\w.+ ]+) <= (\w+)")
 
 # Unions without a selector, and the member that is always sent.
 UNION_MEMBERS = {

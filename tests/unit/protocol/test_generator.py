@@ -20,7 +20,8 @@ GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(path for path in GOLDEN.glob("*.xml") if not path.name.startswith("bad_"))
 BAD = sorted(GOLDEN.glob("bad_*.xml"))
 NO_RULES = "".join(
-    f"{key} = []\n" for key in ("hand_written", "poison_executor", "refused", "socket", "keep_objects", "functions")
+    f"{key} = []\n"
+    for key in ("hand_written", "poison_executor", "refused", "socket", "keep_objects", "limits", "functions")
 )
 
 

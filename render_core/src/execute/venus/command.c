@@ -5,6 +5,7 @@
 
 #include "execute/venus/feedback.h"
 #include "execute/venus/object.h"
+#include "execute/venus/query.h"
 #include "execute/venus/teardown.h"
 
 /* Of the guest's limit: command buffers take it in portions, so that recording costs no shared counter. */
@@ -14,8 +15,10 @@ enum { BYTES_AT_ONCE = 4096 };
 enum { UNCOUNTED_QUERIES = 256 };
 
 static void give_back_bytes(struct rc_vn_context *context, struct rc_vn_command_buffer *commands) {
-	atomic_fetch_sub_explicit(&context->guest->usage.command_buffer_bytes, commands->bytes_taken, memory_order_relaxed);
-	commands->bytes = commands->bytes_taken = 0;
+	commands->bytes = 0;
+	/* once, whichever of two rings does it */
+	atomic_fetch_sub_explicit(
+		&context->guest->usage.command_buffer_bytes, atomic_exchange(&commands->bytes_taken, 0), memory_order_relaxed);
 }
 
 /* Nothing is recorded any more. */
@@ -58,11 +61,12 @@ void rc_vn_command_buffer_poison(struct rc_vn_stream *stream, struct rc_vn_objec
 	rc_vn_from(rc_vn_command_buffer, object)->unusable = true;
 }
 
-void rc_vn_command_buffer_remove(struct rc_vn_context *context, struct rc_vn_command_buffer *commands) {
+bool rc_vn_command_buffer_remove(struct rc_vn_context *context, struct rc_vn_command_buffer *commands) {
 	/* Readers on other rings may hold it until they leave: it stays whole, with nothing that they could use. */
+	rc_vn_feedback_close(commands);
 	clear(context, commands);
 	commands->unusable = true;
-	rc_vn_object_remove(&context->objects, &commands->base);
+	return rc_vn_object_remove(&context->objects, &commands->base);
 }
 
 void rc_vn_pool_remove_children(struct rc_vn_context *context, struct rc_vn_object *pool) {
@@ -128,7 +132,7 @@ void rc_vn_execute_AllocateCommandBuffers(struct rc_vn_stream *stream, struct rc
 		return;
 	}
 	args->ret = VK_ERROR_OUT_OF_HOST_MEMORY;
-	if (!pool->poisoned && count && rc_vn_may_create(stream, VK_OBJECT_TYPE_COMMAND_BUFFER)) {
+	if (!pool->poisoned && count && rc_vn_may_create_all(stream, VK_OBJECT_TYPE_COMMAND_BUFFER, count)) {
 		info.commandPool = (VkCommandPool)(uintptr_t)pool->handle;
 		args->ret = device->vk.AllocateCommandBuffers(args->device, &info, handles);
 	}
@@ -139,6 +143,7 @@ void rc_vn_execute_AllocateCommandBuffers(struct rc_vn_stream *stream, struct rc
 			return;
 		}
 		commands->device = device;
+		commands->level = info.level;
 		rc_list_init(&commands->feedback_link);
 		if (!rc_vn_add_typed_object(stream, &commands->base, VK_OBJECT_TYPE_COMMAND_BUFFER,
 				(uint64_t)(uintptr_t)args->pCommandBuffers[i], (uint64_t)(uintptr_t)handles[i], pool, args->ret)) {
@@ -159,8 +164,8 @@ void rc_vn_execute_FreeCommandBuffers(struct rc_vn_stream *stream, struct rc_vn_
 			return;
 		}
 		const VkCommandBuffer handle = (VkCommandBuffer)(uintptr_t)object->handle;
-		rc_vn_command_buffer_remove(stream->context, rc_vn_from(rc_vn_command_buffer, object));
-		if (handle && rc_vn_device_at_rest(device)) {
+		const bool removed = rc_vn_command_buffer_remove(stream->context, rc_vn_from(rc_vn_command_buffer, object));
+		if (removed && handle && rc_vn_device_at_rest(device)) {
 			device->vk.FreeCommandBuffers(args->device, args->commandPool, 1, &handle);
 		}
 	}
@@ -175,6 +180,10 @@ void rc_vn_execute_BeginCommandBuffer(struct rc_vn_stream *stream, struct rc_vn_
 	clear(stream->context, commands);
 	if (commands->base.poisoned) {
 		return;
+	}
+	commands->unusable = true;
+	if (commands->level != VK_COMMAND_BUFFER_LEVEL_PRIMARY && !args->pBeginInfo->pInheritanceInfo) {
+		return; /* drivers look there */
 	}
 	/* The inheritance's render pass or framebuffer may be poisoned. */
 	if (!stream->decoder.poisoned && rc_vn_device_at_rest(commands->device)) {
@@ -250,6 +259,9 @@ void rc_vn_execute_CmdCopyBuffer(struct rc_vn_stream *stream, struct rc_vn_CmdCo
 
 void rc_vn_execute_CmdCopyQueryPoolResults(struct rc_vn_stream *stream, struct rc_vn_CmdCopyQueryPoolResults *args) {
 	struct rc_vn_command_buffer *commands = rc_vn_from(rc_vn_command_buffer, args->commandBuffer_object);
+	if (!rc_vn_queries_exist(stream, args->queryPool_object, args->firstQuery, args->queryCount)) {
+		return;
+	}
 	const bool recorded = rc_vn_command_buffer_record(stream, args->commandBuffer_object);
 	if (recorded) {
 		commands->device->vk.CmdCopyQueryPoolResults(args->commandBuffer, args->queryPool, args->firstQuery,
@@ -270,7 +282,11 @@ void rc_vn_execute_CmdExecuteCommands(struct rc_vn_stream *stream, struct rc_vn_
 	struct rc_vn_command_buffer *commands = rc_vn_from(rc_vn_command_buffer, args->commandBuffer_object);
 	for (uint32_t i = 0; i < args->commandBufferCount; i++) {
 		const struct rc_vn_object *object = args->pCommandBuffers_objects ? args->pCommandBuffers_objects[i] : NULL;
-		if (!object || object->poisoned || rc_vn_from(rc_vn_command_buffer, object)->unusable) {
+		const struct rc_vn_command_buffer *executed = rc_vn_from(rc_vn_command_buffer, object);
+		/* Levels are kept apart: a driver that runs one that executes itself does not come to an end. */
+		if (!object || object->poisoned || executed->unusable || executed->begun ||
+			executed->level != VK_COMMAND_BUFFER_LEVEL_SECONDARY ||
+			commands->level != VK_COMMAND_BUFFER_LEVEL_PRIMARY) {
 			commands->unusable = true;
 			return;
 		}

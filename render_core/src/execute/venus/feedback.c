@@ -12,6 +12,13 @@ static void set(struct rc_vn_command_buffer *commands, enum rc_vn_feedback kind,
 	struct rc_vn_device *device = commands->device;
 	rc_vn_feedback_clear(commands);
 	pthread_mutex_lock(&device->feedback_mutex);
+	if (commands->feedback != RC_VN_FEEDBACK_NONE || commands->feedback_closed) {
+		/* Another ring records into it, or has freed it: no correct client's does. It is in the list once, or for good not at all. */
+		pthread_mutex_unlock(&device->feedback_mutex);
+		rc_vn_blob_unref(blob);
+		rc_vn_blob_unref(source_blob);
+		return;
+	}
 	commands->feedback_blob = blob;
 	commands->feedback_offset = offset;
 	commands->feedback_source_blob = source_blob;
@@ -95,7 +102,9 @@ void rc_vn_feedback_note_queries(struct rc_vn_command_buffer *commands, struct r
 		set(commands, RC_VN_FEEDBACK_QUERIES, NULL, 0, NULL, 0);
 	}
 	pthread_mutex_lock(&commands->device->feedback_mutex);
-	struct rc_vn_query_feedback *queries = add_queries(commands, count);
+	/* Unless another ring has cleared it meanwhile, or freed it. */
+	struct rc_vn_query_feedback *queries =
+		commands->feedback == RC_VN_FEEDBACK_QUERIES ? add_queries(commands, count) : NULL;
 	if (queries) {
 		*queries =
 			(struct rc_vn_query_feedback){.blob = blob, .offset = at, .stride = (uint32_t)stride, .count = count};
@@ -104,6 +113,12 @@ void rc_vn_feedback_note_queries(struct rc_vn_command_buffer *commands, struct r
 	if (!queries) {
 		rc_vn_blob_unref(blob);
 	}
+}
+
+void rc_vn_feedback_close(struct rc_vn_command_buffer *commands) {
+	pthread_mutex_lock(&commands->device->feedback_mutex);
+	commands->feedback_closed = true;
+	pthread_mutex_unlock(&commands->device->feedback_mutex);
 }
 
 void rc_vn_feedback_clear(struct rc_vn_command_buffer *commands) {

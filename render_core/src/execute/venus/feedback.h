@@ -13,6 +13,8 @@ void rc_vn_feedback_note_copy(struct rc_vn_command_buffer *commands, struct rc_v
 	uint64_t source_offset, struct rc_vn_buffer *destination, uint64_t destination_offset);
 void rc_vn_feedback_note_queries(struct rc_vn_command_buffer *commands, struct rc_vn_buffer *buffer, uint64_t offset,
 	uint64_t stride, uint32_t count);
+/* It is being freed: nothing is noted any more. What is noted already is cleared as ever. */
+void rc_vn_feedback_close(struct rc_vn_command_buffer *commands);
 /* Begin, reset, free. */
 void rc_vn_feedback_clear(struct rc_vn_command_buffer *commands);
 

@@ -25,8 +25,9 @@ static bool signal_is_real(const struct rc_vn_object *object, bool *whole) {
 }
 
 static bool commands_are_real(const struct rc_vn_object *object, bool *whole) {
-	const bool real = object && !object->poisoned && !rc_vn_from(rc_vn_command_buffer, object)->unusable &&
-					  !rc_vn_from(rc_vn_command_buffer, object)->begun;
+	const struct rc_vn_command_buffer *commands = rc_vn_from(rc_vn_command_buffer, object);
+	const bool real = object && !object->poisoned && !commands->unusable && !commands->begun &&
+					  commands->level == VK_COMMAND_BUFFER_LEVEL_PRIMARY;
 	*whole &= !object || real;
 	return real;
 }
@@ -75,8 +76,9 @@ static bool resolve_batch(VkSubmitInfo *batch) {
 		}
 	}
 	batch->waitSemaphoreCount = count;
-	if (timeline) {
-		timeline->waitSemaphoreValueCount = value_count < count ? value_count : count;
+	if (timeline) { /* a value each, or none: drivers do not look at this count */
+		timeline->waitSemaphoreValueCount = value_count < count ? 0 : count;
+		timeline->pWaitSemaphoreValues = value_count < count ? NULL : values;
 	}
 	VkCommandBuffer *commands = WRITABLE(batch->pCommandBuffers, VkCommandBuffer);
 	count = 0;
@@ -103,7 +105,8 @@ static bool resolve_batch(VkSubmitInfo *batch) {
 	}
 	batch->signalSemaphoreCount = count;
 	if (timeline) {
-		timeline->signalSemaphoreValueCount = value_count < count ? value_count : count;
+		timeline->signalSemaphoreValueCount = value_count < count ? 0 : count;
+		timeline->pSignalSemaphoreValues = value_count < count ? NULL : values;
 	}
 	unlink_device_group(batch);
 	return whole;
@@ -301,7 +304,7 @@ static void get_queue(
 			info->queueIndex, info->queueFamilyIndex);
 		return;
 	}
-	if (queue->base.id) {
+	if (atomic_exchange(&queue->named, true)) {
 		rc_vn_stream_fail(
 			stream, "pQueue", "queue %u of family %u has an id already", info->queueIndex, info->queueFamilyIndex);
 		return;

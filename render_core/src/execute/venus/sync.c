@@ -211,3 +211,13 @@ void rc_vn_execute_WaitSemaphoreResourceMESA(
 		rc_vn_device_mark_lost(device, "a submission failed");
 	}
 }
+
+/* Drivers have no counter of a binary one, and no function that would say so. */
+void rc_vn_execute_GetSemaphoreCounterValue(struct rc_vn_stream *stream, struct rc_vn_GetSemaphoreCounterValue *args) {
+	const struct rc_vn_device *device = rc_vn_from(rc_vn_device, args->device_object);
+	if (!rc_vn_from(rc_vn_semaphore, args->semaphore_object)->timeline || !device->vk.GetSemaphoreCounterValue) {
+		rc_vn_stream_fail(stream, "semaphore", "it is no timeline");
+		return;
+	}
+	args->ret = device->vk.GetSemaphoreCounterValue(args->device, args->semaphore, args->pValue);
+}
