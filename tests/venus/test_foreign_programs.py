@@ -24,6 +24,7 @@ from tests.support.venus import VenusServer
 
 pytestmark = [
     pytest.mark.gpu,
+    pytest.mark.slow,
     pytest.mark.skipif(shutil.which("Xorg") is None, reason="there is no Xorg (xserver-xorg-core)"),
 ]
 

@@ -20,7 +20,7 @@ from bench.processes import Usage
 from tests.support.venus import GUEST_TIMEOUT_S, VenusServer, run_guest
 from tests.support.venus_client import VenusClient, enumerate_version
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTLE_S = 30.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,8 +48,13 @@ def need_library(program: str) -> None:
         pytest.skip(f"the Python package {library} is not installed")
 
 
+def marked(program: str, *values: str) -> Any:
+    """A test's parameters; libraries take their time to start."""
+    return pytest.param(program, *values, marks=[pytest.mark.slow] if program in LIBRARIES else [])
+
+
 @pytest.mark.parametrize(
-    ("program", "case"), [(program, case) for program, cases in PROGRAMS.items() for case in cases]
+    ("program", "case"), [marked(program, case) for program, cases in PROGRAMS.items() for case in cases]
 )
 def test_results_are_those_of_the_driver(both: Callable[[str], tuple[Run, Run]], program: str, case: str) -> None:
     need_library(program)
@@ -64,7 +70,7 @@ def test_results_are_those_of_the_driver(both: Callable[[str], tuple[Run, Run]],
         assert different.size == 0, f"{key}: {different.size} bytes differ, the first at {different[0]}"
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", [marked(program) for program in PROGRAMS])
 def test_programs_end_well(both: Callable[[str], tuple[Run, Run]], program: str) -> None:
     need_library(program)
     for run in both(program):
