@@ -123,8 +123,10 @@ def compare(native: list[Run], venus: list[Run]) -> tuple[list[dict[str, Value]]
                 "unit": unit_name,
                 "native": medians[0],
                 "Venus": medians[1],
-                "Venus p95": quantile(times[1], 0.95),
                 "Venus / native": statistics.median(ratios),
+                "native p10": quantile(times[0], 0.1),
+                "Venus p10": quantile(times[1], 0.1),
+                "Venus p95": quantile(times[1], 0.95),
                 "aim": aim,
             }
         )
@@ -174,5 +176,7 @@ def measure(
         for side, found in zip(("native", "Venus"), runs, strict=True)
         for name in OPERATIONS
     }
-    table = Table("what a command costs a program (medians)", tuple(rows))
+    table = Table(
+        "what a command costs a program: medians, and when others left the processors alone (p10)", tuple(rows)
+    )
     return Result("commands", settings, figures, (table,), notes=tuple(wrong), samples=samples), wrong
