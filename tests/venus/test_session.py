@@ -70,7 +70,10 @@ def test_x_server_does_not_draw_with_it(start_session: SessionStarter) -> None:
     session = start_session.run("sleep", "600")
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (entry / "comm").exists() and (entry / "comm").read_text().strip() == "Xorg":
-            environment = (entry / "environ").read_bytes()
+            try:
+                environment = (entry / "environ").read_bytes()
+            except PermissionError:
+                pytest.skip("the X server's environment is root's to see")
             if str(session.runtime).encode() in environment:
                 assert b"VTEST_SOCKET_NAME" not in environment
                 return
