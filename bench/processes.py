@@ -25,7 +25,10 @@ _MODULES = {
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """One process at one time. `wakeups`: voluntary context switches of all its threads so far. `fds`: 0 where only root may look."""
+    """One process at one time. `wakeups`: voluntary context switches of all its threads so far.
+
+    `fds`: 0 where only root may look.
+    """
 
     pid: int
     name: str
