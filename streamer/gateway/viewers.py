@@ -81,6 +81,7 @@ class _Viewer:
     socket: web.WebSocketResponse
     unsent: asyncio.Queue[dict[str, Any] | _Close] = field(default_factory=lambda: asyncio.Queue(_MAX_UNSENT))
     malformed: int = 0
+    closing: bool = False  # its close frame is being sent
 
     def send(self, item: dict[str, Any] | _Close) -> None:
         try:
@@ -168,7 +169,9 @@ class Viewers:
             async with asyncio.TaskGroup() as tasks:
                 sender = tasks.create_task(self._send(viewer))
                 await self._receive(viewer)
-                sender.cancel()
+                # Receiving ends when closing begins; the close frame, which says why, is still to be sent.
+                if not viewer.closing:
+                    sender.cancel()
         finally:
             del self._viewers[viewer.number]
             self._tell_streamer(ViewerClosed(viewer.number))
@@ -197,6 +200,7 @@ class Viewers:
         while True:
             item = await viewer.unsent.get()
             if isinstance(item, _Close):
+                viewer.closing = True
                 await _close(viewer.socket, item)
                 return
             try:

@@ -7,6 +7,7 @@ import { CLOSE_ENDED, CLOSE_REFUSED, CLOSE_RESTART, Signaling } from "./signalin
 const FIRST_DELAY_MS = 250;
 const MAX_DELAY_MS = 5000;
 const CONNECT_TIMEOUT_MS = 15000;
+const LAST_WORD_MS = 300;
 
 /**
  * Events (CustomEvent, `detail` in brackets): `state` [{state, text}] with state connecting, connected, waiting (tries again by
@@ -67,7 +68,7 @@ export class Connection extends EventTarget {
       onTrack: (track, receiver) => this.#emit("track", { track, receiver }),
       onOpen: () => this.#handleOpen(),
       onMessage: (message) => this.#emit("message", message),
-      onFailed: (why) => this.#retry(capitalised(why)),
+      onFailed: (why) => this.#handlePeerFailure(capitalised(why)),
     });
     this.#peer.offer().catch((error) => this.#retry(`No offer could be made: ${error.message}`));
   }
@@ -77,6 +78,12 @@ export class Connection extends EventTarget {
     this.#attempts = 0;
     this.#setState("connected", "");
     this.#emit("open", this.#welcome);
+  }
+
+  /** A session that ends closes its channels too; its own word for it, on the WebSocket, may come a moment later. */
+  #handlePeerFailure(why) {
+    clearTimeout(this.#deadline);
+    this.#deadline = setTimeout(() => this.#retry(why), LAST_WORD_MS);
   }
 
   async #handleClose(code, reason, opened) {
