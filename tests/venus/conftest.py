@@ -11,29 +11,47 @@ import pytest
 
 from guest_agent.graphics import find_driver
 from tests.support.venus import Run, VenusServer, native_environment, run_guest
+from tests.support.venus_client import VenusClient, enumerate_version
 
 Pair = tuple[Run, Run]
 
 
-@pytest.fixture(scope="session")
-def venus() -> Iterator[VenusServer]:
+def _serve(*, shared: bool) -> Iterator[VenusServer]:
     if find_driver() is None:
         pytest.skip("Mesa's Venus driver is not installed (mesa-vulkan-drivers 25)")
-    server = VenusServer()
+    server = VenusServer(shared=shared)
     yield server
     code = server.close()
-    assert code == 0, f"heliograph vtest ended with {code}:\n{server.log}"
+    assert code == 0, f"{'the worker' if shared else 'heliograph vtest'} ended with {code}:\n{server.log}"
+
+
+@pytest.fixture(scope="session")
+def venus() -> Iterator[VenusServer]:
+    yield from _serve(shared=False)
 
 
 @pytest.fixture
 def worker() -> Iterator[VenusServer]:
     """One worker for all clients, as a session has it."""
-    if find_driver() is None:
-        pytest.skip("Mesa's Venus driver is not installed (mesa-vulkan-drivers 25)")
-    server = VenusServer(shared=True)
-    yield server
-    code = server.close()
-    assert code == 0, f"the worker ended with {code}:\n{server.log}"
+    yield from _serve(shared=True)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[VenusServer]:
+    """One worker for all tests of a module: what a hostile client breaks, the others feel."""
+    yield from _serve(shared=True)
+
+
+@pytest.fixture
+def bystander(server: VenusServer) -> Iterator[None]:
+    """A client that is connected all the while and must notice nothing."""
+    with VenusClient(server.socket) as client:
+        ring = client.start()
+        client.open_device(ring)
+        version = enumerate_version(client, ring)
+        yield
+        assert enumerate_version(client, ring) == version
+        client.destroy_instance(ring)
 
 
 @pytest.fixture(scope="session")

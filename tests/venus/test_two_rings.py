@@ -3,40 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from guest_agent.graphics import find_driver
 from tests.support.venus import VenusServer
 from tests.support.venus_client import NULL, PRESENT, Ring, VenusClient, command, enumerate_version, u32, u64
 
 pytestmark = pytest.mark.gpu
 
 ROUNDS = 12
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[VenusServer]:
-    """One worker for all: what a hostile client breaks, the others feel."""
-    if find_driver() is None:
-        pytest.skip("Mesa's Venus driver is not installed (mesa-vulkan-drivers 25)")
-    server = VenusServer(shared=True)
-    yield server
-    code = server.close()
-    assert code == 0, f"the worker ended with {code}:\n{server.log}"
-
-
-@pytest.fixture
-def bystander(server: VenusServer) -> Iterator[None]:
-    """A client that is connected all the while and must notice nothing."""
-    with VenusClient(server.socket) as client:
-        ring = client.start()
-        client.open_device(ring)
-        version = enumerate_version(client, ring)
-        yield
-        assert enumerate_version(client, ring) == version
-        client.destroy_instance(ring)
 
 
 def _memories(client: VenusClient) -> bytes:
