@@ -32,7 +32,6 @@ struct rc_vn_queue {
 	VkQueue queue;
 	uint32_t family, index;
 	VkDeviceQueueCreateFlags flags;
-	uint32_t ring_idx;     /* VkDeviceQueueTimelineInfoMESA; 0: none */
 	pthread_mutex_t mutex; /* of vkQueue* calls */
 	/* A fence behind the work so far, for back-pressure and for the watchdog. Under `mutex`. */
 	VkFence probe;

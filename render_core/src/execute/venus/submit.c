@@ -309,11 +309,6 @@ static void get_queue(
 			stream, "pQueue", "queue %u of family %u has an id already", info->queueIndex, info->queueFamilyIndex);
 		return;
 	}
-	for (const VkBaseInStructure *next = info->pNext; next; next = next->pNext) {
-		if (next->sType == VK_STRUCTURE_TYPE_DEVICE_QUEUE_TIMELINE_INFO_MESA) {
-			queue->ring_idx = ((const VkDeviceQueueTimelineInfoMESA *)next)->ringIdx;
-		}
-	}
 	/* Not by rc_vn_add_typed_object(): that frees what cannot be added, and this one is the device's. */
 	queue->base.type = VK_OBJECT_TYPE_QUEUE;
 	queue->base.handle = (uint64_t)(uintptr_t)queue->queue;
