@@ -16,7 +16,7 @@ CLANG = $(firstword $(shell command -v clang || ls /usr/bin/clang-[0-9]* 2>/dev/
 CLANG_FORMAT = $(firstword $(shell command -v clang-format || ls /usr/bin/clang-format-[0-9]* 2>/dev/null | sort -rV) clang-format)
 # Older sanitizers do not stand the address randomisation of newer kernels.
 FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
-C_FILES = $(shell git ls-files 'render_core/*.c' 'render_core/*.h' 'tests/*.c' 'tests/*.h' 'bench/*.c')
+C_FILES = $(shell git ls-files 'render_core/*.c' 'render_core/*.h' 'streamer/*.c' 'streamer/*.h' 'tests/*.c' 'tests/*.h' 'bench/*.c')
 # meson finds cffi's generator and ninja on PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
