@@ -31,11 +31,12 @@ PICTURE_SHOWN = """() => window.heliograph?.stats().state === "connected"
   && !document.getElementById("panel").classList.contains("shown") && document.getElementById("still").hidden"""
 
 _PICTURE = """async () => {
-  const video = document.getElementById("screen");
+  const painted = document.getElementById("canvas");
+  const shown = painted.hidden ? document.getElementById("screen") : painted;
   const { width, height } = heliograph.stats();
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(video, 0, 0);
+  context.drawImage(shown, 0, 0);
   const bytes = context.getImageData(0, 0, width, height).data;
   const url = await new Promise((resolve) => {
     const reader = new FileReader();

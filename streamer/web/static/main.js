@@ -12,6 +12,7 @@ import { Pointer } from "./input/pointer.js";
 import { Menu } from "./menu.js";
 import { Notices, Panel } from "./notices.js";
 import { Overlay } from "./overlay.js";
+import { Painter, hasGpu, isPaintingSupported } from "./painter.js";
 import { Resizer } from "./resize.js";
 import { Screen } from "./screen.js";
 import { ShareDialog } from "./share.js";
@@ -25,7 +26,8 @@ const stage = element("stage");
 const connection = new Connection();
 const send = (message) => connection.send(message);
 const notices = new Notices(element("notices"));
-const screen = new Screen(stage, element("frame"), element("screen"), element("still"));
+const elements = { video: element("screen"), canvas: element("canvas"), still: element("still") };
+const screen = new Screen(stage, element("frame"), elements, wantsCanvas() ? new Painter(elements.canvas) : null);
 const cursor = new Cursor(stage, screen);
 const clock = new Clock();
 const frameStats = new FrameStats(clock, send);
@@ -67,6 +69,12 @@ const menu = new Menu(element("handle"), element("menu"), {
   share: () => share.open(),
   statistics: toggleStatistics,
 }, () => keyboard.focus({ touch: isTouch }));
+
+/** `#screen=canvas` or `#screen=video` in the address overrides what this browser does best. */
+function wantsCanvas() {
+  const wanted = new URLSearchParams(location.hash.slice(1)).get("screen");
+  return isPaintingSupported && (wanted === "canvas" || (wanted !== "video" && !hasGpu()));
+}
 
 function handleShortcut(code) {
   if (code === "KeyS") toggleStatistics();

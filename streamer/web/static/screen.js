@@ -22,15 +22,22 @@ export class Screen extends EventTarget {
   #frame;
   #video;
   #still;
+  #painter;
+  #canvas;
   #size = { width: 1280, height: 720, codedWidth: 1280, codedHeight: 720 };
   #isKnown = false;
 
-  constructor(stage, frame, video, still) {
+  /** @param {import("./painter.js").Painter | null} painter shows the picture in the video's place, if there is one */
+  constructor(stage, frame, { video, canvas, still }, painter = null) {
     super();
     this.#stage = stage;
     this.#frame = frame;
     this.#video = video;
     this.#still = still;
+    this.#canvas = canvas;
+    this.#painter = painter;
+    video.hidden = painter !== null;
+    canvas.hidden = painter === null;
     new ResizeObserver(() => this.layout()).observe(stage);
     // A page zoom or another monitor changes the ratio without changing the stage in every case.
     const watchRatio = () => {
@@ -47,7 +54,8 @@ export class Screen extends EventTarget {
   get height() { return this.#size.height; }
   /** CSS pixels of one guest pixel. */
   get scale() { return this.#frame.getBoundingClientRect().width / this.#size.width; }
-  get video() { return this.#video; }
+  /** What shows the picture. */
+  get #source() { return this.#painter ? this.#canvas : this.#video; }
 
   /** Sets the guest's true size and the coded size of the stream. */
   setSize(width, height, codedWidth, codedHeight) {
@@ -63,6 +71,12 @@ export class Screen extends EventTarget {
     this.#video.play().catch((error) => {
       if (error.name === "NotAllowedError") this.dispatchEvent(new Event("blocked"));
     });
+    this.#painter?.paint(track).catch((error) => {
+      console.warn("the picture cannot be painted, the video element shows it:", error);
+      this.#painter = null;
+      this.#video.hidden = false;
+      this.#canvas.hidden = true;
+    });
   }
 
   /** Keeps the last picture on the page: a stream that ends leaves a black one. */
@@ -71,7 +85,7 @@ export class Screen extends EventTarget {
     if (!videoWidth || !this.#still.hidden) return;
     this.#still.width = videoWidth;
     this.#still.height = videoHeight;
-    this.#still.getContext("2d").drawImage(this.#video, 0, 0);
+    this.#still.getContext("2d").drawImage(this.#source, 0, 0);
     this.#still.hidden = false;
   }
 
@@ -84,7 +98,7 @@ export class Screen extends EventTarget {
     Object.assign(this.#frame.style, {
       left: `${box.left}px`, top: `${box.top}px`, width: `${box.width}px`, height: `${box.height}px`,
     });
-    for (const { style } of [this.#video, this.#still]) {
+    for (const { style } of [this.#video, this.#canvas, this.#still]) {
       style.width = `${codedWidth * box.scale}px`;
       style.height = `${codedHeight * box.scale}px`;
     }
