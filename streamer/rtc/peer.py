@@ -22,6 +22,7 @@ from aiortc.exceptions import InvalidStateError, OperationError
 from streamer.rtc import overrides
 from streamer.rtc.ice import GatheringError, StreamConnection
 from streamer.rtc.send_history import TransportStatistics
+from streamer.rtc.sender import StreamSender
 from streamer.rtc.signaling import Offer, SignalError, TrickledCandidate
 from streamer.rtc.track import SentFrame, ViewerTrack
 from streamer.rtc.transport import StreamDtlsTransport
@@ -38,11 +39,17 @@ MAX_REFUSED_CHANNELS = 8
 
 @dataclass(frozen=True, slots=True)
 class RtcSettings:
-    """Where media may go: addresses of this machine (no wildcards), UDP ports, STUN and TURN servers."""
+    """Where media may go: addresses of this machine (no wildcards), UDP ports, STUN and TURN servers.
+
+    `is_native`: packets are made by the stream core where it can, else by aiortc. `dump_folder`: for debugging, each
+    viewer's packets are written there before they are protected.
+    """
 
     hosts: tuple[str, ...] = ("127.0.0.1",)
     ports: range | None = None
     ice_servers: tuple[RTCIceServer, ...] = ()
+    is_native: bool = True
+    dump_folder: str | None = None
 
 
 class PeerListener(Protocol):
@@ -124,6 +131,9 @@ class Peer:
         """
         connection = self._connection
         transceiver = connection.addTransceiver(self.track, direction="sendonly")
+        if isinstance(transceiver.sender, StreamSender):
+            transceiver.sender.allows_native = self._settings.is_native
+            transceiver.sender.dump_folder = self._settings.dump_folder
         transceiver.setCodecPreferences(
             [codec for codec in RTCRtpSender.getCapabilities("video").codecs if codec.name.upper() in ("H264", "RTX")]
         )

@@ -145,7 +145,6 @@ vtest_syncs = (
 )
 
 
-
 def nal(header: int, size: int, *, is_long: bool = False) -> bytes:
     return b"\0" * is_long + b"\0\0\1" + bytes((header,)) + bytes(1 + i % 255 for i in range(size - 1))
 
