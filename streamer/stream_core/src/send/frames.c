@@ -24,9 +24,9 @@ uint32_t sc_frames_take_back(struct sc_frames *frames, uint64_t fixed_index, uin
 	return taken;
 }
 
-void sc_frames_note_sent(struct sc_frames *frames, uint64_t index, uint64_t now_ns) {
+void sc_frames_note_sent(struct sc_frames *frames, uint64_t index, uint64_t begin_ns, uint64_t end_ns) {
 	struct sc_frame_record *oldest = record(frames, 0);
-	oldest->first_packet_ns = oldest->first_packet_ns ? oldest->first_packet_ns : now_ns;
+	oldest->first_packet_ns = oldest->first_packet_ns ? oldest->first_packet_ns : begin_ns;
 	if (index + 1 < oldest->end_index) {
 		return;
 	}
@@ -38,7 +38,7 @@ void sc_frames_note_sent(struct sc_frames *frames, uint64_t index, uint64_t now_
 		.rtp_time = oldest->rtp_time,
 		.packets = (uint32_t)(oldest->end_index - oldest->first_index),
 		.first_packet_ns = oldest->first_packet_ns,
-		.last_packet_ns = now_ns,
+		.last_packet_ns = end_ns,
 	};
 	frames->begin = (frames->begin + 1) % SC_FRAMES;
 	frames->count--;

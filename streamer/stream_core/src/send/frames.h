@@ -30,8 +30,8 @@ void sc_frames_append(struct sc_frames *frames, uint64_t first_index, uint64_t e
 /* Take back the frames none of whose packets is before `fixed_index`; returns how many, and in *head the first of their packets. */
 uint32_t sc_frames_take_back(struct sc_frames *frames, uint64_t fixed_index, uint64_t *head);
 
-/* Packet `index` was given to the kernel. */
-void sc_frames_note_sent(struct sc_frames *frames, uint64_t index, uint64_t now_ns);
+/* Packet `index` was given to the kernel, by a call from `begin_ns` to `end_ns`. */
+void sc_frames_note_sent(struct sc_frames *frames, uint64_t index, uint64_t begin_ns, uint64_t end_ns);
 
 uint32_t sc_frames_take_reports(struct sc_frames *frames, struct sc_sent_frame *out, uint32_t capacity);
 

@@ -195,18 +195,19 @@ static bool append_packet(struct sc_sender *sender, uint64_t index, uint64_t now
 }
 
 /* The next packet was given to the kernel, or refused by it for good. */
-static void note_sent(struct sc_sender *sender, uint32_t size_bytes, uint64_t now_ns, uint64_t sent_ns) {
+static void note_sent(
+	struct sc_sender *sender, uint32_t size_bytes, uint64_t now_ns, uint64_t begin_ns, uint64_t end_ns) {
 	struct sc_history *history = &sender->history;
 	const uint64_t index = history->next;
 	const struct sc_packet *packet = sc_history_packet(history, index);
 	if (sender->params.extensions.transport_cc) {
-		sc_packet_log_sent(sender->params.log, packet->transport_sequence, size_bytes, sent_ns);
+		sc_packet_log_sent(sender->params.log, packet->transport_sequence, size_bytes, begin_ns);
 	}
 	sender->state.packets++;
 	sender->state.octets += packet->size_bytes;
 	sender->state.last_rtp_time = packet->rtp_time;
 	sc_history_advance(history, now_ns);
-	sc_frames_note_sent(&sender->frames, index, sent_ns);
+	sc_frames_note_sent(&sender->frames, index, begin_ns, end_ns);
 }
 
 /* Send one batch of what waits; false when the rest has to wait. */
@@ -227,16 +228,18 @@ static bool send_batch(struct sc_sender *sender, uint64_t now_ns) {
 		}
 	}
 	enum sc_result ret;
-	const uint64_t sent_ns = clock_ns();
+	const uint64_t begin_ns = clock_ns();
 	uint32_t sent = sc_path_send(&sender->path, batch, &ret);
+	const int error = errno;
+	const uint64_t end_ns = clock_ns();
 	for (uint32_t i = 0; i < sent; i++) {
-		note_sent(sender, batch->sizes_bytes[i], now_ns, sent_ns);
+		note_sent(sender, batch->sizes_bytes[i], now_ns, begin_ns, end_ns);
 	}
 	if (ret == SC_ERROR_IO) {
-		sender->state.last_errno = errno;
+		sender->state.last_errno = error;
 		sender->state.send_errors++;
 		/* As lost as on the network: the receiver will ask for it. */
-		note_sent(sender, batch->sizes_bytes[sent++], now_ns, sent_ns);
+		note_sent(sender, batch->sizes_bytes[sent++], now_ns, begin_ns, end_ns);
 	}
 	for (uint32_t i = sent; i < batch->count; i++) {
 		sc_pacer_refund(&sender->pacer, batch->sizes_bytes[i]);
