@@ -6,10 +6,7 @@ When aiortc is updated and one of these fails, look at `streamer/rtc/` before an
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -21,19 +18,17 @@ import aiortc.rtcpeerconnection
 import aiortc.rtcrtpsender
 import aiortc.rtp
 import pytest
-from aiortc import RTCPeerConnection, RTCRtpReceiver
 from aiortc.codecs.h264 import H264Encoder
-from aiortc.rtp import RTCP_PSFB_FIR, RTCP_PSFB_PLI, RtcpPacket, RtcpPsfbPacket, RtcpRtpfbPacket, RtpPacket
+from aiortc.rtp import RTCP_PSFB_FIR, RTCP_PSFB_PLI, RtcpPacket, RtcpPsfbPacket, RtcpRtpfbPacket
 
 from streamer.rtc import overrides
 from streamer.rtc.extensions import PLAYOUT_DELAY_URI, TRANSPORT_CC_URI, StreamExtensionsMap
 from streamer.rtc.ice import StreamConnection, StreamProtocol
-from streamer.rtc.peer import Peer, RtcSettings
+from streamer.rtc.peer import RtcSettings
 from streamer.rtc.sctp import StreamSctpTransport
 from streamer.rtc.sender import StreamSender
-from streamer.rtc.signaling import Offer
-from streamer.rtc.track import SentFrame, StreamFrame
 from streamer.rtc.transport import StreamDtlsTransport, TransportFeedbackPacket
+from tests.support.stock_viewer import stock_viewer
 from tests.support.streaming import wait_until
 
 overrides.install()
@@ -148,87 +143,6 @@ def test_nacks_are_parsed_as_before() -> None:
 
 # By the native sender, and by aiortc's own.
 BOTH_WAYS = pytest.mark.parametrize("settings", [RtcSettings(), RtcSettings(is_native=False)], ids=["native", "aiortc"])
-
-
-class StockViewer:
-    """A stock receiver that keeps the packets as they came, and a Peer that sends to it."""
-
-    def __init__(self, settings: RtcSettings) -> None:
-        self.packets: list[RtpPacket] = []
-        self.raw: list[bytes] = []
-        self.sent: list[SentFrame] = []
-        self.keyframes_wanted = 0
-        self.is_connected = False
-        self.lost: list[str] = []
-        self.connection = RTCPeerConnection()
-        self.peer = Peer(settings, self)
-
-    @property
-    def receiver(self) -> RTCRtpReceiver:
-        return self.connection.getReceivers()[0]
-
-    @property
-    def sender_transport(self) -> StreamDtlsTransport:
-        transport = self.peer._transport
-        assert transport is not None
-        return transport
-
-    @property
-    def sender(self) -> StreamSender:
-        sender = self.peer._connection.getSenders()[0]
-        assert isinstance(sender, StreamSender)
-        return sender
-
-    def keep_packets(self) -> None:
-        transport = self.receiver.transport
-        handle = transport._handle_rtp_data
-
-        async def keep(data: bytes, arrival_time_ms: int) -> None:
-            self.raw.append(data)
-            self.packets.append(RtpPacket.parse(data, transport._rtp_header_extensions_map))
-            await handle(data, arrival_time_ms)
-
-        transport._handle_rtp_data = keep  # type: ignore[method-assign]
-
-    def handle_connected(self) -> None:
-        self.is_connected = True
-
-    def handle_channel_open(self, label: str) -> None: ...
-
-    def handle_message(self, label: str, message: str | bytes) -> None: ...
-
-    def handle_keyframe_wanted(self) -> None:
-        self.keyframes_wanted += 1
-
-    def handle_sent(self, sent: SentFrame) -> None:
-        self.sent.append(sent)
-
-    def handle_lost(self, reason: str) -> None:
-        self.lost.append(reason)
-
-    def push(self, pts: int, size: int = 5000, is_keyframe: bool = True) -> None:
-        unit = b"\0\0\0\1\x65" + bytes((pts + index) % 251 + 4 for index in range(size))
-        self.peer.track.push(StreamFrame(unit, is_keyframe, pts, 0, 0, 0, 0, 0))
-
-
-@asynccontextmanager
-async def stock_viewer(settings: RtcSettings | None = None) -> AsyncIterator[StockViewer]:
-    viewer = StockViewer(settings or RtcSettings())
-    connection = viewer.connection
-    connection.addTransceiver("video", direction="recvonly")
-    connection.createDataChannel("control")
-    await connection.setLocalDescription(await connection.createOffer())
-    answer = await viewer.peer.answer(Offer(connection.localDescription.sdp))
-    await connection.setRemoteDescription(aiortc.RTCSessionDescription(answer, "answer"))
-    viewer.keep_packets()
-    await wait_until(lambda: viewer.is_connected)
-    try:
-        yield viewer
-    finally:
-        # Trap: an exception in the last BYE must not make this hang.
-        async with asyncio.timeout(20):
-            await viewer.peer.close()
-            await connection.close()
 
 
 @BOTH_WAYS

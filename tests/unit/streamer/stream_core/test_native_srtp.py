@@ -36,11 +36,13 @@ def access_unit(size: int, header: int = 0x65) -> bytes:
 class Wire:
     """A sender on loopback UDP, and libsrtp at the other end."""
 
-    def __init__(self, profile: SrtpProfile = SrtpProfile.AEAD_AES_128_GCM, **options: Any) -> None:
+    def __init__(self, profile: SrtpProfile = SrtpProfile.AEAD_AES_128_GCM, first_sequence: int = 7) -> None:
         key, salt = bytes(range(profile.key_bytes)), bytes(range(100, 112))
         self.log = PacketLog()
-        options = {"first_sequence": 7, "rtx": Rtx(RTX_SSRC, 98), "extensions": IDS, "mid": "0"} | options
-        self.sender = Sender(SenderParameters(profile, key, salt, SSRC, 97, **options), self.log)
+        parameters = SenderParameters(
+            profile, key, salt, SSRC, 97, first_sequence=first_sequence, rtx=Rtx(RTX_SSRC, 98), extensions=IDS, mid="0"
+        )
+        self.sender = Sender(parameters, self.log)
         self.near, self.far = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
         for sock in (self.near, self.far):
             sock.bind(("127.0.0.1", 0))
