@@ -180,9 +180,9 @@ class NativeSender:
         return taken
 
     def retransmit(self, sequences: Sequence[int]) -> None:
-        """The viewer lacks these packets."""
+        """The viewer lacks these packets; what aiortc has read of a NACK may lie beyond 65535."""
         if not self._is_closed:
-            self._sender.retransmit(sequences, time.monotonic_ns())
+            self._sender.retransmit([sequence & 0xFFFF for sequence in sequences], time.monotonic_ns())
             self._service()
 
     def set_rate(self, rate_bps: int) -> None:

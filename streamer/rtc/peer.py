@@ -116,6 +116,12 @@ class Peer:
         connection = self._transport.transport._connection if self._transport is not None else None
         return connection if isinstance(connection, StreamConnection) else None
 
+    def set_rate(self, rate_bps: int) -> None:
+        """What the path to the viewer takes, as far as is known: bursts larger than that are spread."""
+        for sender in self._connection.getSenders():
+            if isinstance(sender, StreamSender) and sender.native is not None:
+                sender.native.set_rate(rate_bps)
+
     @property
     def unsent_control_bytes(self) -> int:
         """What waits on the reliable channel."""

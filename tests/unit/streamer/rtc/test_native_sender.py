@@ -15,8 +15,8 @@ from aiortc.rtp import RtcpSrPacket, RtpPacket
 
 from streamer.rtc import overrides
 from streamer.rtc.ice import StreamConnection
-from streamer.rtc.native_sender import NativeSender
-from streamer.rtc.path import ForwardedPath, UdpPath
+from streamer.rtc.native_sender import FAST_RATE_BPS, NativeSender
+from streamer.rtc.path import Address, ForwardedPath, UdpPath
 from streamer.rtc.peer import RtcSettings
 from streamer.rtc.track import StreamFrame
 from streamer.stream_core.sender import SendMode, SrtpProfile
@@ -209,6 +209,32 @@ async def test_sender_reports_tell_what_the_native_sender_has_sent() -> None:
         stats = await viewer.sender.getStats()
         outbound = next(each for each in stats.values() if each.type == "outbound-rtp")
         assert outbound.packetsSent == len(packets)
+
+
+async def test_a_nack_may_name_packets_beyond_the_wrap() -> None:
+    async with stock_viewer() as viewer:
+        native = native_of(viewer)
+        await push_and_wait(viewer, 0)
+        first = video(viewer)[0].sequence_number
+        transport = viewer.receiver.transport
+        head = bytes((0x81, 205, 0, 3)) + (1).to_bytes(4) + viewer.sender._ssrc.to_bytes(4)
+        await transport._send_rtp(head + b"\xff\xff\xff\xff")
+        await transport._send_rtp(head + first.to_bytes(2) + b"\0\1")
+        await wait_until(lambda: native.counters().resent_packets == 2)
+        assert native.counters().resends_refused == 17
+
+
+async def test_the_rate_sets_the_pace() -> None:
+    async with stock_viewer() as viewer:
+        native = native_of(viewer)
+        assert native._path is not None and native._path.address.is_loopback
+        native._path.address = Address("192.0.2.1", 9)  # as if it were far away
+        for rate_bps, is_spread in ((1_000_000, True), (100_000_000, False)):
+            viewer.peer.set_rate(rate_bps)
+            viewer.push(rate_bps, 100_000)
+            assert bool(native.backlog().unsent_bytes) == is_spread
+            native.set_rate(FAST_RATE_BPS)
+            await wait_until(lambda: not native.backlog().unsent_bytes)
 
 
 async def test_a_large_keyframe_is_spread_and_other_frames_are_not() -> None:
