@@ -116,6 +116,11 @@ class Peer:
         connection = self._transport.transport._connection if self._transport is not None else None
         return connection if isinstance(connection, StreamConnection) else None
 
+    @property
+    def is_native(self) -> bool:
+        """Whether the native sender sends the video; known once media flows."""
+        return any(isinstance(each, StreamSender) and each.native is not None for each in self._connection.getSenders())
+
     def set_rate(self, rate_bps: int) -> None:
         """What the path to the viewer takes, as far as is known: bursts larger than that are spread."""
         for sender in self._connection.getSenders():
@@ -145,7 +150,7 @@ class Peer:
         )
         try:
             await connection.setRemoteDescription(RTCSessionDescription(sdp=offer.sdp, type="offer"))
-            self._bind()
+            self._bind(offer)
             await connection.setLocalDescription(await connection.createAnswer())
         except GatheringError:
             raise
@@ -153,13 +158,16 @@ class Peer:
             raise SignalError(f"offer.sdp: cannot be answered ({str(error)[:200]})") from error
         return str(connection.localDescription.sdp)
 
-    def _bind(self) -> None:
+    def _bind(self, offer: Offer) -> None:
         transport, ice = self._transport, self._ice
         if transport is None or ice is None:
             raise RuntimeError("aiortc did not take our DTLS transport, or our ICE connection")
         ice.hosts = self._settings.hosts
         ice.ports = self._settings.ports
         self.track.unsent_bytes = lambda: transport.unsent_bytes
+        # The DTLS server chooses the cipher of the packets: ours prefers AES-GCM, Chromium's does not.
+        if offer.takes_either_dtls_role and transport._role == "auto":
+            transport._set_role("server")
 
     async def add_candidate(self, trickled: TrickledCandidate) -> None:
         """Add a candidate of the viewer's.

@@ -27,6 +27,7 @@ class StockViewer:
         self.sent: list[SentFrame] = []
         self.keyframes_wanted = 0
         self.is_connected = False
+        self.offered = ""
         self.lost: list[str] = []
         self.connection = RTCPeerConnection()
         self.peer = Peer(settings, self)
@@ -89,8 +90,9 @@ async def stock_viewer(
     connection.addTransceiver("video", direction="recvonly")
     connection.createDataChannel("control")
     await connection.setLocalDescription(await connection.createOffer())
+    viewer.offered = connection.localDescription.sdp
     prepare(viewer)
-    answer = await viewer.peer.answer(Offer(connection.localDescription.sdp))
+    answer = await viewer.peer.answer(Offer(viewer.offered))
     await connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
     viewer.keep_packets()
     await wait_until(lambda: viewer.is_connected)

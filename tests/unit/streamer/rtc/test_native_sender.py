@@ -77,6 +77,18 @@ async def test_another_cipher_goes_by_aiortc() -> None:
         assert viewer.sender_transport.srtp_profile_name == "SRTP_AES128_CM_SHA1_80"
 
 
+@pytest.mark.parametrize(("offered", "ours"), [("actpass", "server"), ("active", "server"), ("passive", "client")])
+async def test_we_are_the_dtls_server_where_we_may(offered: str, ours: str) -> None:
+    def prepare(viewer: StockViewer) -> None:
+        viewer.offered = viewer.offered.replace("a=setup:actpass", f"a=setup:{offered}")
+        if offered != "actpass":
+            viewer.receiver.transport._set_role("client" if offered == "active" else "server")
+
+    async with stock_viewer(prepare=prepare) as viewer:
+        assert viewer.sender_transport._role == ours
+        await push_and_wait(viewer, 0)
+
+
 def _offering(profile: Any) -> Callable[[StockViewer], None]:
     def prepare(viewer: StockViewer) -> None:
         viewer.receiver.transport._srtp_profiles = [profile]
