@@ -21,6 +21,7 @@ from aiortc.exceptions import InvalidStateError, OperationError
 
 from streamer.rtc import overrides
 from streamer.rtc.ice import GatheringError, StreamConnection
+from streamer.rtc.native_sender import NativeSender
 from streamer.rtc.send_history import TransportStatistics
 from streamer.rtc.sender import StreamSender
 from streamer.rtc.signaling import Offer, SignalError, TrickledCandidate
@@ -117,15 +118,16 @@ class Peer:
         return connection if isinstance(connection, StreamConnection) else None
 
     @property
-    def is_native(self) -> bool:
-        """Whether the native sender sends the video; known once media flows."""
-        return any(isinstance(each, StreamSender) and each.native is not None for each in self._connection.getSenders())
+    def native(self) -> NativeSender | None:
+        """The native sender, once media flows; None where aiortc sends the video."""
+        senders = (each.native for each in self._connection.getSenders() if isinstance(each, StreamSender))
+        return next((native for native in senders if native is not None), None)
 
     def set_rate(self, rate_bps: int) -> None:
         """What the path to the viewer takes, as far as is known: bursts larger than that are spread."""
-        for sender in self._connection.getSenders():
-            if isinstance(sender, StreamSender) and sender.native is not None:
-                sender.native.set_rate(rate_bps)
+        native = self.native
+        if native is not None:
+            native.set_rate(rate_bps)
 
     @property
     def unsent_control_bytes(self) -> int:

@@ -21,6 +21,8 @@ from streamer.stream_core.sender import Backlog
 # More than this, and the viewer gets a keyframe later rather than old frames now.
 MAX_QUEUED_FRAMES = 4
 MAX_UNSENT_BYTES = 2_000_000
+# While a keyframe is spread at the path's pace, frames wait behind it: dropping them would only ask for the next one.
+MAX_SPREAD_FRAMES = 30
 
 _TIME_BASE = Fraction(1, CLOCK_RATE)
 
@@ -125,7 +127,8 @@ class ViewerTrack(MediaStreamTrack):
     def _is_behind(self) -> bool:
         if self._outlet is not None:
             backlog = self._outlet.backlog()
-            return backlog.unsent_frames >= MAX_QUEUED_FRAMES or backlog.unsent_bytes > MAX_UNSENT_BYTES
+            frames = MAX_QUEUED_FRAMES if backlog.is_blocked else MAX_SPREAD_FRAMES
+            return backlog.unsent_frames >= frames or backlog.unsent_bytes > MAX_UNSENT_BYTES
         return len(self._queue) >= MAX_QUEUED_FRAMES or self.unsent_bytes() > MAX_UNSENT_BYTES
 
     def _hand_over(self, frame: StreamFrame) -> bool:

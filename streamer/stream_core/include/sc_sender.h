@@ -78,7 +78,7 @@ struct sc_sent_frame {
 
 struct sc_sender_state {
 	uint64_t next_ns; /* when sc_sender_pump() is to be called; UINT64_MAX: nothing waits for a time */
-	bool is_blocked;  /* the socket takes no more: call sc_sender_pump() when it is writable */
+	bool is_blocked;  /* there is no path, or its socket takes no more: call sc_sender_pump() when it is writable */
 	uint32_t unsent_frames;
 	uint64_t unsent_bytes; /* payload that waits for its time or for the socket */
 	uint64_t packets;      /* RTCP's sender's packet count: without retransmissions */

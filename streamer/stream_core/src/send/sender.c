@@ -406,6 +406,7 @@ void sc_sender_set_pace(struct sc_sender *sender, uint64_t pace_bps) {
 void sc_sender_get_state(struct sc_sender *sender, struct sc_sender_state *out) {
 	pthread_mutex_lock(&sender->mutex);
 	*out = sender->state;
+	out->is_blocked = out->is_blocked || (sender->path.fd < 0 && sender->frames.count);
 	out->unsent_frames = sender->frames.count;
 	out->unsent_bytes = sender->history.unsent_bytes;
 	out->mode = sender->path.mode;

@@ -195,6 +195,18 @@ async def test_who_cannot_follow_loses_frames_and_asks_for_a_keyframe_on_the_loo
         assert native.backlog().unsent_frames == 4 and viewer.peer.track.dropped == 35
 
 
+async def test_frames_behind_a_spread_keyframe_wait() -> None:
+    async with stock_viewer() as viewer:
+        native = native_of(viewer)
+        native.core.set_pace(20_000_000)
+        viewer.push(0, 300_000)
+        for index in range(1, 20):
+            viewer.push(index * 1500, 1000, is_keyframe=False)
+        assert native.backlog().unsent_frames == 20 and viewer.keyframes_wanted == 0
+        await wait_until(lambda: len(viewer.sent) == 20)
+        assert viewer.peer.track.dropped == 0
+
+
 async def test_sender_reports_tell_what_the_native_sender_has_sent() -> None:
     async with stock_viewer() as viewer:
         reports: list[RtcpSrPacket] = []
