@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import commands, convert, encode, glass, idle, processes, report, scroll, start
+from bench import commands, convert, encode, glass, idle, processes, report, scroll, sender, start
 from bench.report import Result
 from streamer.config import vulkan_environment
 
@@ -28,13 +28,14 @@ def _benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
         "start": lambda: asyncio.run(start.run(args.repeats or 5)),
         "encode": lambda: encode.run(args.repeats or 180),
         "convert": lambda: convert.run(args.gpu, args.repeats or 60),
+        "sender": lambda: sender.run(args.repeats or 60),
         "commands": lambda: commands.run(FOLDER / "vkbench", args.repeats or commands.ROUNDS),
     }
 
 
 def main() -> int:
     """Run what the command line names; returns the exit code."""
-    names = ["glass", "scroll", "idle", "start", "encode", "convert", "commands"]
+    names = ["glass", "scroll", "idle", "start", "encode", "convert", "sender", "commands"]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(names)} or all (default)")
     parser.add_argument("--size", default="1280x720", help="of the sessions that are watched (1280x720)")

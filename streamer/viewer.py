@@ -258,6 +258,7 @@ class Viewer:
                 sent.frame.encode_begin_ns,
                 sent.frame.encode_end_ns,
                 sent.sent_ns,
+                sent.first_packet_ns,
             ]
             for sent in self._traces
         ]

@@ -11,8 +11,9 @@ from aiortc.rtcrtpparameters import RTCRtpParameters
 
 PLAYOUT_DELAY_URI = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
 TRANSPORT_CC_URI = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
-_ABS_SEND_TIME_URI = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
-_MID_URI = "urn:ietf:params:rtp-hdrext:sdes:mid"
+ABS_CAPTURE_TIME_URI = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time"
+ABS_SEND_TIME_URI = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+MID_URI = "urn:ietf:params:rtp-hdrext:sdes:mid"
 
 # Minimum 0, maximum 0, 12 bits each: a browser shows each frame as soon as it is decoded.
 PLAYOUT_DELAY_NONE = b"\0\0\0"
@@ -39,10 +40,10 @@ class StreamExtensionsMap(StockExtensionsMap):
     def set(self, values: rtp.HeaderExtensions) -> tuple[int, bytes]:
         extensions: list[tuple[int, bytes]] = []
         ids = self._ids
-        if values.mid is not None and _MID_URI in ids:
-            extensions.append((ids[_MID_URI], values.mid.encode()))
-        if values.abs_send_time is not None and _ABS_SEND_TIME_URI in ids:
-            extensions.append((ids[_ABS_SEND_TIME_URI], struct.pack("!L", values.abs_send_time)[1:]))
+        if values.mid is not None and MID_URI in ids:
+            extensions.append((ids[MID_URI], values.mid.encode()))
+        if values.abs_send_time is not None and ABS_SEND_TIME_URI in ids:
+            extensions.append((ids[ABS_SEND_TIME_URI], struct.pack("!L", values.abs_send_time)[1:]))
         if PLAYOUT_DELAY_URI in ids:
             extensions.append((ids[PLAYOUT_DELAY_URI], PLAYOUT_DELAY_NONE))
         if self.next_sequence is not None and TRANSPORT_CC_URI in ids:

@@ -8,7 +8,7 @@ import ipaddress
 import logging
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from aioice import ice, stun, turn
@@ -53,11 +53,13 @@ def stun_like(data: bytes | str) -> bool:
 class StreamConnection(ice.Connection):
     """aioice's connection, bound to `hosts` (IP addresses of this machine; loopback at first) and `ports`.
 
-    Both are set before candidates are gathered.
+    Both are set before candidates are gathered. `on_pair` hears of each pair that is nominated after another, and None
+    when nothing may be sent any more.
     """
 
     hosts: tuple[str, ...] = ("127.0.0.1",)
     ports: range | None = None
+    on_pair: Callable[[ice.CandidatePair | None], None] | None = None
 
     @property
     def takes_candidates(self) -> bool:
@@ -69,6 +71,19 @@ class StreamConnection(ice.Connection):
         known = any(each.port == addr[1] and each._network_host == addr[0] for each in self._remote_candidates)
         if known or len(self._remote_candidates) < 2 * MAX_REMOTE_CANDIDATES:
             super().check_incoming(message, addr, protocol)
+
+    def check_complete(self, pair: ice.CandidatePair) -> None:
+        before = self._nominated.get(pair.component)
+        super().check_complete(pair)
+        nominated = self._nominated.get(pair.component)
+        if nominated is not before and self.on_pair is not None:
+            self.on_pair(nominated)
+
+    async def close(self) -> None:
+        # Also when the viewer does not consent any more (RFC 7675): not one packet after this.
+        if self.on_pair is not None:
+            self.on_pair(None)
+        await super().close()
 
     async def add_remote_candidate(self, remote_candidate: Candidate | None) -> None:
         """Add a candidate of the viewer's; None, the end of them, is not the end of hope (RFC 8863).

@@ -21,7 +21,9 @@ from aiortc.exceptions import InvalidStateError, OperationError
 
 from streamer.rtc import overrides
 from streamer.rtc.ice import GatheringError, StreamConnection
+from streamer.rtc.native_sender import NativeSender
 from streamer.rtc.send_history import TransportStatistics
+from streamer.rtc.sender import StreamSender
 from streamer.rtc.signaling import Offer, SignalError, TrickledCandidate
 from streamer.rtc.track import SentFrame, ViewerTrack
 from streamer.rtc.transport import StreamDtlsTransport
@@ -38,11 +40,17 @@ MAX_REFUSED_CHANNELS = 8
 
 @dataclass(frozen=True, slots=True)
 class RtcSettings:
-    """Where media may go: addresses of this machine (no wildcards), UDP ports, STUN and TURN servers."""
+    """Where media may go: addresses of this machine (no wildcards), UDP ports, STUN and TURN servers.
+
+    `is_native`: packets are made by the stream core where it can, else by aiortc. `dump_folder`: for debugging, each
+    viewer's packets are written there before they are protected.
+    """
 
     hosts: tuple[str, ...] = ("127.0.0.1",)
     ports: range | None = None
     ice_servers: tuple[RTCIceServer, ...] = ()
+    is_native: bool = True
+    dump_folder: str | None = None
 
 
 class PeerListener(Protocol):
@@ -110,6 +118,18 @@ class Peer:
         return connection if isinstance(connection, StreamConnection) else None
 
     @property
+    def native(self) -> NativeSender | None:
+        """The native sender, once media flows; None where aiortc sends the video."""
+        senders = (each.native for each in self._connection.getSenders() if isinstance(each, StreamSender))
+        return next((native for native in senders if native is not None), None)
+
+    def set_rate(self, rate_bps: int) -> None:
+        """What the path to the viewer takes, as far as is known: bursts larger than that are spread."""
+        native = self.native
+        if native is not None:
+            native.set_rate(rate_bps)
+
+    @property
     def unsent_control_bytes(self) -> int:
         """What waits on the reliable channel."""
         channel = self._channels.get("control")
@@ -124,12 +144,15 @@ class Peer:
         """
         connection = self._connection
         transceiver = connection.addTransceiver(self.track, direction="sendonly")
+        if isinstance(transceiver.sender, StreamSender):
+            transceiver.sender.allows_native = self._settings.is_native
+            transceiver.sender.dump_folder = self._settings.dump_folder
         transceiver.setCodecPreferences(
             [codec for codec in RTCRtpSender.getCapabilities("video").codecs if codec.name.upper() in ("H264", "RTX")]
         )
         try:
             await connection.setRemoteDescription(RTCSessionDescription(sdp=offer.sdp, type="offer"))
-            self._bind()
+            self._bind(offer)
             await connection.setLocalDescription(await connection.createAnswer())
         except GatheringError:
             raise
@@ -137,13 +160,16 @@ class Peer:
             raise SignalError(f"offer.sdp: cannot be answered ({str(error)[:200]})") from error
         return str(connection.localDescription.sdp)
 
-    def _bind(self) -> None:
+    def _bind(self, offer: Offer) -> None:
         transport, ice = self._transport, self._ice
         if transport is None or ice is None:
             raise RuntimeError("aiortc did not take our DTLS transport, or our ICE connection")
         ice.hosts = self._settings.hosts
         ice.ports = self._settings.ports
         self.track.unsent_bytes = lambda: transport.unsent_bytes
+        # The DTLS server chooses the cipher of the packets: ours prefers AES-GCM, Chromium's does not.
+        if offer.takes_either_dtls_role and transport._role == "auto":
+            transport._set_role("server")
 
     async def add_candidate(self, trickled: TrickledCandidate) -> None:
         """Add a candidate of the viewer's.

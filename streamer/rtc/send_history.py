@@ -6,9 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streamer.rtc.twcc import TransportFeedback
+from streamer.stream_core.packet_log import PacketLog
 
-# A second of 60 Mb/s.
-HISTORY_PACKETS = 8192
 _SMOOTHING = 0.1
 _MAX_GRADIENT_US = 1_000_000
 
@@ -30,44 +29,45 @@ class TransportStatistics:
 
 
 class SendHistory:
-    """Numbers packets, remembers when each was sent, and turns feedback into statistics. Event loop only."""
+    """Turns feedback into statistics. Event loop only; `log` numbers packets and remembers them, for all who send."""
 
-    __slots__ = ("_last", "_next", "_sent", "statistics")
+    __slots__ = ("_last", "_statistics", "log")
 
     def __init__(self) -> None:
-        self._next = 0
-        # By sequence number: bytes, time sent in µs.
-        self._sent: dict[int, tuple[int, int]] = {}
+        self.log = PacketLog()
+        # Of the newest packet that arrived: times sent and received in µs.
         self._last: tuple[int, int] | None = None
-        self.statistics = TransportStatistics()
+        self._statistics = TransportStatistics()
+
+    @property
+    def statistics(self) -> TransportStatistics:
+        """The sums and smoothed values up to now."""
+        self._statistics.packets_sent, self._statistics.bytes_sent = self.log.totals()
+        return self._statistics
 
     def next_sequence(self) -> int:
         """Return the transport-wide number for the next packet."""
-        sequence = self._next
-        self._next = (sequence + 1) & 0xFFFF
-        return sequence
+        return self.log.number()
 
     def sent(self, sequence: int, size_bytes: int, sent_ns: int) -> None:
         """Note that a packet has left."""
-        self._sent.pop((sequence - HISTORY_PACKETS) & 0xFFFF, None)
-        self._sent[sequence] = (size_bytes, sent_ns // 1000)
-        self.statistics.packets_sent += 1
-        self.statistics.bytes_sent += size_bytes
+        self.log.sent(sequence, size_bytes, sent_ns)
 
     def apply(self, feedback: TransportFeedback) -> None:
         """Take a report in. Packets that we do not remember are passed over."""
-        statistics = self.statistics
+        statistics = self._statistics
         statistics.feedbacks += 1
+        sent = self.log.take(feedback.base_sequence, len(feedback.arrivals_us))
         acked = lost = acked_bytes = 0
         first_us = last_us = 0
         for offset, arrival_us in enumerate(feedback.arrivals_us):
-            packet = self._sent.pop((feedback.base_sequence + offset) & 0xFFFF, None)
+            packet = sent[offset]
             if packet is None:
                 continue
             if arrival_us is None:
                 lost += 1
                 continue
-            size_bytes, sent_us = packet
+            size_bytes, sent_us = packet[0], packet[1] // 1000
             if self._last is not None:
                 gradient = (arrival_us - self._last[1]) - (sent_us - self._last[0])
                 if abs(gradient) < _MAX_GRADIENT_US:

@@ -1,21 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""aiortc's RTP sender for a ViewerTrack: keyframe requests reach the encoder, sent frames are reported."""
+"""aiortc's RTP sender for a ViewerTrack: packets go out by the native sender, keyframe requests reach the encoder.
+
+aiortc keeps RTCP. Where the native sender cannot be used, which is decided once, before the first packet, aiortc's own
+loop sends the packets as well.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from typing import Any
 
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters, RTCRtpSendParameters
 from aiortc.rtcrtpsender import RTCEncodedFrame, RTCRtpSender
+from aiortc.rtp import RTCP_RTPFB_NACK, AnyRtcpPacket, RtcpRtpfbPacket, RtcpSrPacket
+from aiortc.stats import RTCStatsReport
 
 from streamer.rate_limit import RateLimit
 from streamer.rtc.extensions import StreamExtensionsMap
+from streamer.rtc.native_sender import MAX_RESENT_PER_S, NativeSender, NativeSenderError, sender_parameters
 from streamer.rtc.track import ViewerTrack
 from streamer.rtc.transport import StreamDtlsTransport
 
-# A packet that says what was lost can name 5000 others; this is 40 Mb/s of them.
-MAX_RESENT_PER_S = 4000
+_log = logging.getLogger(__name__)
 
 
 class StreamSender(RTCRtpSender):
@@ -24,17 +32,83 @@ class StreamSender(RTCRtpSender):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._resent = RateLimit(MAX_RESENT_PER_S, MAX_RESENT_PER_S)
-
-    async def _retransmit(self, sequence_number: int) -> None:
-        if self._resent.take():
-            await super()._retransmit(sequence_number)
+        self.allows_native = True
+        self.dump_folder: str | None = None
+        self.native: NativeSender | None = None
 
     async def send(self, parameters: RTCRtpSendParameters) -> None:
         extensions = self._RTCRtpSender__rtp_header_extensions_map  # type: ignore[attr-defined]
         transport = self.transport
-        if isinstance(extensions, StreamExtensionsMap) and isinstance(transport, StreamDtlsTransport):
-            extensions.next_sequence = transport.next_sequence
+        if isinstance(transport, StreamDtlsTransport):
+            if isinstance(extensions, StreamExtensionsMap):
+                extensions.next_sequence = transport.next_sequence
+            is_started = self._RTCRtpSender__started  # type: ignore[attr-defined]
+            if isinstance(self.track, ViewerTrack) and not is_started and self.allows_native:
+                self.native = self._open_native(self.track, transport, parameters)
         await super().send(parameters)
+
+    def _open_native(
+        self, track: ViewerTrack, transport: StreamDtlsTransport, parameters: RTCRtpSendParameters
+    ) -> NativeSender | None:
+        try:
+            needed = sender_parameters(transport, parameters, self._ssrc, self._rtx_ssrc)
+            native = NativeSender(transport, needed, track.report_sent, self.dump_folder)
+        except NativeSenderError as error:
+            _log.info("video is sent by aiortc: the native sender does not do %s", error)
+            return None
+        track.attach(native)
+        return native
+
+    async def _run_rtp(self, codec: RTCRtpCodecParameters) -> None:
+        native = self.native
+        if native is None:
+            await super()._run_rtp(codec)
+            return
+        # What stop() waits for; frames are pushed meanwhile.
+        self._RTCRtpSender__rtp_started.set()  # type: ignore[attr-defined]
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            pass
+        finally:
+            native.close()
+            if self.track is not None:
+                self.track.stop()
+            self._RTCRtpSender__rtp_exited.set()  # type: ignore[attr-defined]
+
+    async def _send_rtcp(self, packets: list[AnyRtcpPacket]) -> None:
+        if self.native is not None:
+            for packet in packets:
+                if isinstance(packet, RtcpSrPacket):
+                    self._report(packet, self.native)
+        await super()._send_rtcp(packets)
+
+    def _report(self, packet: RtcpSrPacket, native: NativeSender) -> None:
+        """Put the native sender's numbers in a sender report, and where aiortc looks for them when the answer comes."""
+        info = packet.sender_info = native.sender_info()
+        self._RTCRtpSender__lsr = (info.ntp_timestamp >> 16) & 0xFFFFFFFF
+        self._RTCRtpSender__lsr_time = time.time()
+        self._take_counts(native)
+
+    def _take_counts(self, native: NativeSender) -> None:
+        counters = native.counters()
+        self._RTCRtpSender__packet_count = counters.packets
+        self._RTCRtpSender__octet_count = counters.octets
+
+    async def getStats(self) -> RTCStatsReport:
+        if self.native is not None:
+            self._take_counts(self.native)
+        return await super().getStats()
+
+    async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
+        if self.native is not None and isinstance(packet, RtcpRtpfbPacket) and packet.fmt == RTCP_RTPFB_NACK:
+            self.native.retransmit(packet.lost)
+            return
+        await super()._handle_rtcp_packet(packet)
+
+    async def _retransmit(self, sequence_number: int) -> None:
+        if self._resent.take():
+            await super()._retransmit(sequence_number)
 
     def _send_keyframe(self) -> None:
         track = self.track

@@ -34,6 +34,11 @@ class Offer:
 
     sdp: str
 
+    @property
+    def takes_either_dtls_role(self) -> bool:
+        """Whether the answer may say which end is the DTLS server (RFC 8842: an offer should leave that open)."""
+        return "a=setup:actpass" in self.sdp and "a=setup:passive" not in self.sdp and "a=setup:active" not in self.sdp
+
 
 @dataclass(frozen=True, slots=True)
 class TrickledCandidate:

@@ -1,23 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One viewer's video: access units that are encoded already, in a queue that cannot grow."""
+"""One viewer's video: access units that are encoded already, on their way to whoever sends them."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av.packet import Packet
 
 from streamer.encode.encoder import CLOCK_RATE
+from streamer.stream_core.sender import Backlog
 
 # More than this, and the viewer gets a keyframe later rather than old frames now.
 MAX_QUEUED_FRAMES = 4
 MAX_UNSENT_BYTES = 2_000_000
+# While a keyframe is spread at the path's pace, frames wait behind it: dropping them would only ask for the next one.
+MAX_SPREAD_FRAMES = 30
 
 _TIME_BASE = Fraction(1, CLOCK_RATE)
 
@@ -26,7 +31,8 @@ _TIME_BASE = Fraction(1, CLOCK_RATE)
 class StreamFrame:
     """An access unit for all viewers, with its trace (CLOCK_MONOTONIC ns).
 
-    `flush_ns`, `gpu_done_ns` and `handoff_ns` are 0 when the picture is a repeat of the last one.
+    `pts` is CLOCK_MONOTONIC in units of 1/90000 s, and grows from frame to frame. `flush_ns`, `gpu_done_ns` and
+    `handoff_ns` are 0 when the picture is a repeat of the last one.
     """
 
     data: bytes
@@ -45,14 +51,27 @@ class SentFrame:
 
     frame: StreamFrame
     rtp: int
+    first_packet_ns: int
     sent_ns: int
+
+
+class FrameOutlet(Protocol):
+    """Who sends frames at once when they are pushed. Any thread, one at a time."""
+
+    def push(self, frame: StreamFrame) -> bool:
+        """Send a frame; False when it was dropped and a keyframe is needed."""
+
+    def backlog(self) -> Backlog:
+        """What waits."""
 
 
 class ViewerTrack(MediaStreamTrack):
     """Feeds one sender. A viewer that falls behind loses frames until the next keyframe, and asks for one.
 
-    Event loop only. The callbacks are called on it: `on_keyframe_wanted` when the viewer needs a keyframe,
-    `on_sent` after a frame's last packet; `unsent_bytes` says what waits below.
+    Frames go straight to the native sender, once there is one; else they wait for aiortc's loop to fetch them. `push()`
+    is for any thread, one at a time; all else is for the event loop. The callbacks are called on it:
+    `on_keyframe_wanted` when the viewer needs a keyframe, `on_sent` after a frame's last packet; `unsent_bytes` says
+    what waits below aiortc.
     """
 
     kind = "video"
@@ -70,28 +89,69 @@ class ViewerTrack(MediaStreamTrack):
         self._queue: deque[StreamFrame] = deque()
         self._pushed = asyncio.Event()
         self._in_flight: StreamFrame | None = None
+        self._fetched_ns = 0
+        self._outlet: FrameOutlet | None = None
+        self._event_loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        # Guards the queue, the outlet and what push() decides by.
+        self._push_lock = threading.Lock()
         self._awaits_keyframe = True
         self.dropped = 0
 
-    def push(self, frame: StreamFrame) -> None:
-        """Queue a frame; a keyframe replaces what is older."""
-        if self.readyState != "live":
-            return
-        if frame.is_keyframe:
-            self.dropped += len(self._queue)
-            self._queue.clear()
-            self._awaits_keyframe = False
-        elif self._awaits_keyframe:
-            self.dropped += 1
-            return
-        elif len(self._queue) >= MAX_QUEUED_FRAMES or self.unsent_bytes() > MAX_UNSENT_BYTES:
-            self.dropped += len(self._queue) + 1
-            self._queue.clear()
-            self._awaits_keyframe = True
-            self._on_keyframe_wanted()
-            return
-        self._queue.append(frame)
-        self._pushed.set()
+    def attach(self, outlet: FrameOutlet) -> None:
+        """Send by `outlet` from now on, what waits first."""
+        with self._push_lock:
+            self._outlet = outlet
+            while self._queue:
+                self._hand_over(self._queue.popleft())
+
+    def push(self, frame: StreamFrame) -> bool:
+        """Send or queue a frame; a keyframe replaces what is older. False when it was dropped."""
+        with self._push_lock:
+            if self.readyState != "live":
+                return False
+            if frame.is_keyframe:
+                self.dropped += len(self._queue)
+                self._queue.clear()
+                self._awaits_keyframe = False
+            elif self._awaits_keyframe:
+                self.dropped += 1
+                return False
+            elif self._is_behind():
+                self.dropped += len(self._queue) + 1
+                self._queue.clear()
+                self._ask_for_keyframe()
+                return False
+            return self._hand_over(frame)
+
+    def _is_behind(self) -> bool:
+        if self._outlet is not None:
+            backlog = self._outlet.backlog()
+            frames = MAX_QUEUED_FRAMES if backlog.is_blocked else MAX_SPREAD_FRAMES
+            return backlog.unsent_frames >= frames or backlog.unsent_bytes > MAX_UNSENT_BYTES
+        return len(self._queue) >= MAX_QUEUED_FRAMES or self.unsent_bytes() > MAX_UNSENT_BYTES
+
+    def _hand_over(self, frame: StreamFrame) -> bool:
+        if self._outlet is None:
+            self._queue.append(frame)
+            self._call(self._pushed.set)
+            return True
+        if self._outlet.push(frame):
+            return True
+        self.dropped += 1
+        self._ask_for_keyframe()
+        return False
+
+    def _ask_for_keyframe(self) -> None:
+        self._awaits_keyframe = True
+        self._call(self._on_keyframe_wanted)
+
+    def _call(self, function: Callable[[], None]) -> None:
+        """Call on the event loop: now when this is its thread."""
+        if threading.get_ident() == self._thread:
+            function()
+        else:
+            self._event_loop.call_soon_threadsafe(function)
 
     def request_keyframe(self) -> None:
         """The viewer lost the picture (PLI, FIR)."""
@@ -101,7 +161,11 @@ class ViewerTrack(MediaStreamTrack):
         """The frame that recv() returned last has gone out."""
         frame, self._in_flight = self._in_flight, None
         if frame is not None:
-            self._on_sent(SentFrame(frame, rtp, sent_ns))
+            self._on_sent(SentFrame(frame, rtp, self._fetched_ns, sent_ns))
+
+    def report_sent(self, sent: SentFrame) -> None:
+        """The outlet has sent a frame."""
+        self._on_sent(sent)
 
     async def recv(self) -> Packet[Any]:
         while not self._queue:
@@ -111,6 +175,7 @@ class ViewerTrack(MediaStreamTrack):
             await self._pushed.wait()
         frame = self._queue.popleft()
         self._in_flight = frame
+        self._fetched_ns = time.monotonic_ns()
         packet: Packet[Any] = Packet(frame.data)
         packet.pts = frame.pts
         packet.time_base = _TIME_BASE
@@ -118,5 +183,6 @@ class ViewerTrack(MediaStreamTrack):
 
     def stop(self) -> None:
         super().stop()
-        self._queue.clear()
+        with self._push_lock:
+            self._queue.clear()
         self._pushed.set()

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import struct
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiortc import rtp
@@ -15,6 +16,7 @@ from aiortc.rtp import RTCP_PSFB_FIR, RtcpPacket, RtcpPsfbPacket, RtcpRtpfbPacke
 
 from streamer.rtc.send_history import SendHistory
 from streamer.rtc.twcc import RTCP_RTPFB_TRANSPORT_CC, FeedbackError, parse_feedback
+from streamer.stream_core.sender import SrtpProfile
 
 _log = logging.getLogger(__name__)
 
@@ -48,12 +50,27 @@ def parse_rtpfb(data: bytes, fmt: int) -> RtcpRtpfbPacket:
 stock_parse_rtpfb = rtp.RtcpRtpfbPacket.parse
 
 
+_NATIVE_PROFILES = {b"SRTP_" + profile.name.encode(): profile for profile in SrtpProfile}
+
+
+@dataclass(frozen=True, slots=True)
+class SrtpMaster:
+    """What the keys of the packets that we send are derived from."""
+
+    profile: SrtpProfile
+    key: bytes = field(repr=False)
+    salt: bytes = field(repr=False)
+
+
 class StreamDtlsTransport(RTCDtlsTransport):
     """One viewer's transport. What a viewer sends wrong costs a packet, never the connection."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.history = SendHistory()
+        # What the handshake has chosen; no master where the native sender does not know the profile.
+        self.srtp_profile_name = ""
+        self.srtp_master: SrtpMaster | None = None
         self._numbered: int | None = None
         self._packets_this_turn = 0
 
@@ -70,6 +87,23 @@ class StreamDtlsTransport(RTCDtlsTransport):
             size = getattr(pair.protocol.transport, "get_write_buffer_size", None)
             total += size() if size is not None else 0
         return total
+
+    def _setup_srtp(self) -> None:
+        super()._setup_srtp()
+        if self._tx_srtp is None or self._ssl is None:
+            return
+        name = self._ssl.get_selected_srtp_profile()
+        self.srtp_profile_name = name.decode()
+        chosen = next(each for each in self._srtp_profiles if each.openssl_profile == name)
+        profile = _NATIVE_PROFILES.get(name)
+        if profile is None:
+            return
+        # aiortc keeps no copy: RFC 5764, 4.2 gives the same bytes again.
+        material = self._ssl.export_keying_material(
+            b"EXTRACTOR-dtls_srtp", 2 * (chosen.key_length + chosen.salt_length)
+        )
+        master = chosen.get_key_and_salt(material, 1 if self._role == "server" else 0)
+        self.srtp_master = SrtpMaster(profile, master[: chosen.key_length], master[chosen.key_length :])
 
     async def _send_rtp(self, data: bytes) -> None:
         numbered, self._numbered = self._numbered, None

@@ -144,7 +144,24 @@ vtest_syncs = (
     + vtest(20, 1)
 )
 
+
+def nal(header: int, size: int, *, is_long: bool = False) -> bytes:
+    return b"\0" * is_long + b"\0\0\1" + bytes((header,)) + bytes(1 + i % 255 for i in range(size - 1))
+
+
+parameter_sets = nal(0x67, 20, is_long=True) + nal(0x68, 6, is_long=True)
+# Payloads have 64 bytes and the first byte more.
+access_units = {
+    "keyframe": b"\x40" + parameter_sets + nal(0x65, 900),
+    "slices": b"\x40" + nal(0x41, 50) + nal(0x41, 128) + nal(0x41, 129) + nal(0x41, 254),
+    "many_small": b"\xff" + nal(0x06, 2) * 40,
+    "empty_nals": b"\0" + b"\0\0\1" * 5 + nal(0x41, 3) + bytes(9),
+    "reserved": b"\0" + nal(0x78, 9) + nal(0x7C, 200) + nal(0xE5, 9) + nal(0x60, 9),
+    "no_start": b"\0" + bytes(range(1, 200)),
+}
+
 SEEDS = {
+    "h264": access_units,
     "vtest": {
         "init": b"\0" + vtest_init,
         "old": b"\0" + vtest(11, 2) + vtest(15, 2) + vtest(16, 1, 0),

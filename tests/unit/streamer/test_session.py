@@ -98,9 +98,9 @@ async def test_traces_reach_the_viewer_with_the_rtp_time_it_sees() -> None:
             ring.publish(ring.picture(70))
             await viewer.wait_for_luma(70)
             trace = (await viewer.wait_for("frames"))["frames"][0]
-            rtp, is_keyframe, size, flush, gpu_done, handoff, begin, end, sent = trace
+            rtp, is_keyframe, size, flush, gpu_done, handoff, begin, end, sent, first = trace
             assert is_keyframe and size > 0
-            assert 0 < flush < gpu_done < handoff <= begin < end <= sent
+            assert 0 < flush < gpu_done < handoff <= begin < end <= first <= sent
             ring.publish(ring.picture(90))
             await viewer.wait_for_luma(90)
             await wait_until(lambda: len(viewer.received("frames")) > 1)

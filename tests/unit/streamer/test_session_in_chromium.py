@@ -102,6 +102,8 @@ async def test_chromium_shows_the_picture_and_reports_on_it() -> None:
         await wait_for_colour(page, 128, 128, 128)
         metrics = bench.session.metrics().values
         assert metrics["keyframes"] <= 2
+        peer = bench.session._viewers[1].peer
+        assert peer is not None and peer.native is not None
         await wait_until(lambda: bench.session.metrics().values["feedbacks"] > 0)
         assert bench.session.metrics().values["packets_lost"] == 0
         # The trace names frames by the RTP time that the browser sees.

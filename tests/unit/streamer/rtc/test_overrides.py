@@ -6,10 +6,7 @@ When aiortc is updated and one of these fails, look at `streamer/rtc/` before an
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -21,19 +18,17 @@ import aiortc.rtcpeerconnection
 import aiortc.rtcrtpsender
 import aiortc.rtp
 import pytest
-from aiortc import RTCPeerConnection, RTCRtpReceiver
 from aiortc.codecs.h264 import H264Encoder
-from aiortc.rtp import RTCP_PSFB_FIR, RTCP_PSFB_PLI, RtcpPacket, RtcpPsfbPacket, RtcpRtpfbPacket, RtpPacket
+from aiortc.rtp import RTCP_PSFB_FIR, RTCP_PSFB_PLI, RtcpPacket, RtcpPsfbPacket, RtcpRtpfbPacket
 
 from streamer.rtc import overrides
 from streamer.rtc.extensions import PLAYOUT_DELAY_URI, TRANSPORT_CC_URI, StreamExtensionsMap
 from streamer.rtc.ice import StreamConnection, StreamProtocol
-from streamer.rtc.peer import Peer, RtcSettings
+from streamer.rtc.peer import RtcSettings
 from streamer.rtc.sctp import StreamSctpTransport
 from streamer.rtc.sender import StreamSender
-from streamer.rtc.signaling import Offer
-from streamer.rtc.track import SentFrame, StreamFrame
 from streamer.rtc.transport import StreamDtlsTransport, TransportFeedbackPacket
+from tests.support.stock_viewer import stock_viewer
 from tests.support.streaming import wait_until
 
 overrides.install()
@@ -71,6 +66,13 @@ def test_ours_is_in_place(module: object, name: str, ours: object) -> None:
     [
         (aiortc.rtcrtpsender.RTCRtpSender._next_encoded_frame, ["self", "codec"]),
         (aiortc.rtcrtpsender.RTCRtpSender._send_keyframe, ["self"]),
+        (aiortc.rtcrtpsender.RTCRtpSender._run_rtp, ["self", "codec"]),
+        (aiortc.rtcrtpsender.RTCRtpSender._send_rtcp, ["self", "packets"]),
+        (aiortc.rtcrtpsender.RTCRtpSender._handle_rtcp_packet, ["self", "packet"]),
+        (aiortc.rtcrtpsender.RTCRtpSender._retransmit, ["self", "sequence_number"]),
+        (aiortc.rtcdtlstransport.RTCDtlsTransport._setup_srtp, ["self"]),
+        (aiortc.rtcdtlstransport.SRTPProtectionProfile.get_key_and_salt, ["self", "src", "idx"]),
+        (aioice.ice.Connection.check_complete, ["self", "pair"]),
         (aiortc.rtcrtpsender.RTCRtpSender.send, ["self", "parameters"]),
         (aiortc.rtcdtlstransport.RTCDtlsTransport._send_rtp, ["self", "data"]),
         (aiortc.rtcdtlstransport.RTCDtlsTransport._handle_rtcp_data, ["self", "data"]),
@@ -95,9 +97,28 @@ def test_what_we_reach_into_is_used_by_aiortc() -> None:
         "% RTP_HISTORY_SIZE",
         "enc_frame = await self._next_encoded_frame(codec)",
         "self.__encoder.pack(data)",
+        # What the native sender takes the place of, and what stop() waits for.
+        "asyncio.ensure_future(self._run_rtp(parameters.codecs[0]))",
+        "asyncio.gather(self.__rtp_started.wait(), self.__rtcp_started.wait())",
+        "asyncio.gather(self.__rtp_exited.wait(), self.__rtcp_exited.wait())",
+        "await self._send_rtcp(packets)",
+        "if self.__lsr == report.lsr and report.dlsr:",
+        "self.__lsr_time",
+        "packetsSent=self.__packet_count",
+        "bytesSent=self.__octet_count",
+        "if not self.__started:",
+    ):
+        assert name in source
+    source = inspect.getsource(aiortc.rtcdtlstransport.RTCDtlsTransport)
+    for name in (
+        'b"EXTRACTOR-dtls_srtp"',
+        "2 * (srtp_profile.key_length + srtp_profile.salt_length)",
+        "srtp_tx_key = srtp_profile.get_key_and_salt(view, 1)",
+        "self._tx_srtp = Session(tx_policy)",
     ):
         assert name in source
     source = inspect.getsource(aioice.ice.Connection)
+    assert source.count("self._nominated[") == 2, "a pair is nominated elsewhere than in check_complete()"
     for name in ("self._remote_candidates", "self._nominated", "self._protocols", "self.get_component_candidates("):
         assert name in source
     source = inspect.getsource(aioice.ice.Connection.query_consent)
@@ -120,94 +141,18 @@ def test_nacks_are_parsed_as_before() -> None:
     assert RtcpPacket.parse(bytes(nack)) == [nack]
 
 
-class StockViewer:
-    """A stock receiver that keeps the packets as they came, and a Peer that sends to it."""
-
-    def __init__(self) -> None:
-        self.packets: list[RtpPacket] = []
-        self.sent: list[SentFrame] = []
-        self.keyframes_wanted = 0
-        self.is_connected = False
-        self.lost: list[str] = []
-        self.connection = RTCPeerConnection()
-        self.peer = Peer(RtcSettings(), self)
-
-    @property
-    def receiver(self) -> RTCRtpReceiver:
-        return self.connection.getReceivers()[0]
-
-    @property
-    def sender_transport(self) -> StreamDtlsTransport:
-        transport = self.peer._transport
-        assert transport is not None
-        return transport
-
-    @property
-    def sender(self) -> StreamSender:
-        sender = self.peer._connection.getSenders()[0]
-        assert isinstance(sender, StreamSender)
-        return sender
-
-    def keep_packets(self) -> None:
-        transport = self.receiver.transport
-        handle = transport._handle_rtp_data
-
-        async def keep(data: bytes, arrival_time_ms: int) -> None:
-            self.packets.append(RtpPacket.parse(data, transport._rtp_header_extensions_map))
-            await handle(data, arrival_time_ms)
-
-        transport._handle_rtp_data = keep  # type: ignore[method-assign]
-
-    def handle_connected(self) -> None:
-        self.is_connected = True
-
-    def handle_channel_open(self, label: str) -> None: ...
-
-    def handle_message(self, label: str, message: str | bytes) -> None: ...
-
-    def handle_keyframe_wanted(self) -> None:
-        self.keyframes_wanted += 1
-
-    def handle_sent(self, sent: SentFrame) -> None:
-        self.sent.append(sent)
-
-    def handle_lost(self, reason: str) -> None:
-        self.lost.append(reason)
-
-    def push(self, pts: int, size: int = 5000, is_keyframe: bool = True) -> None:
-        unit = b"\0\0\0\1\x65" + bytes((pts + index) % 251 + 4 for index in range(size))
-        self.peer.track.push(StreamFrame(unit, is_keyframe, pts, 0, 0, 0, 0, 0))
+# By the native sender, and by aiortc's own.
+BOTH_WAYS = pytest.mark.parametrize("settings", [RtcSettings(), RtcSettings(is_native=False)], ids=["native", "aiortc"])
 
 
-@asynccontextmanager
-async def stock_viewer() -> AsyncIterator[StockViewer]:
-    viewer = StockViewer()
-    connection = viewer.connection
-    connection.addTransceiver("video", direction="recvonly")
-    connection.createDataChannel("control")
-    await connection.setLocalDescription(await connection.createOffer())
-    answer = await viewer.peer.answer(Offer(connection.localDescription.sdp))
-    await connection.setRemoteDescription(aiortc.RTCSessionDescription(answer, "answer"))
-    viewer.keep_packets()
-    await wait_until(lambda: viewer.is_connected)
-    try:
-        yield viewer
-    finally:
-        # Trap: an exception in the last BYE must not make this hang.
-        async with asyncio.timeout(20):
-            await viewer.peer.close()
-            await connection.close()
-
-
-async def test_every_packet_carries_playout_delay_and_its_number() -> None:
-    async with stock_viewer() as viewer:
-        raw: list[bytes] = []
-        transport = viewer.sender_transport
-        protect = transport._tx_srtp.protect
-        transport._tx_srtp = _Spy(raw, protect, transport._tx_srtp)  # type: ignore[assignment]
+@BOTH_WAYS
+async def test_every_packet_carries_playout_delay_and_its_number(settings: RtcSettings) -> None:
+    async with stock_viewer(settings) as viewer:
+        assert (viewer.sender.native is not None) == settings.is_native
         viewer.push(0)
         viewer.push(1500, is_keyframe=False)
         await wait_until(lambda: len(viewer.packets) >= 8)
+        raw = viewer.raw
         ids = {each.uri: each.id for each in aiortc.codecs.HEADER_EXTENSIONS["video"]}
         numbers = []
         for data in raw:
@@ -220,22 +165,9 @@ async def test_every_packet_carries_playout_delay_and_its_number() -> None:
         assert viewer.packets[0].extensions.transport_sequence_number is not None
 
 
-class _Spy:
-    """Notes what goes into SRTP."""
-
-    def __init__(self, raw: list[bytes], protect: Any, session: Any) -> None:
-        self._raw, self._protect, self._session = raw, protect, session
-
-    def protect(self, data: bytes) -> bytes:
-        self._raw.append(data)
-        return bytes(self._protect(data))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
-
-
-async def test_a_packet_long_gone_can_be_sent_again_with_a_new_number() -> None:
-    async with stock_viewer() as viewer:
+@BOTH_WAYS
+async def test_a_packet_long_gone_can_be_sent_again_with_a_new_number(settings: RtcSettings) -> None:
+    async with stock_viewer(settings) as viewer:
         # More packets than aiortc would keep; slowly, since nobody here shall lose any.
         for index in range(20):
             viewer.push(index * 1500, size=40_000)
@@ -243,7 +175,8 @@ async def test_a_packet_long_gone_can_be_sent_again_with_a_new_number() -> None:
             await wait_until(lambda count=count: len(viewer.packets) >= count + 30)  # type: ignore[misc]
         first = viewer.packets[0]
         count = len(viewer.packets)
-        await viewer.sender._retransmit(first.sequence_number)
+        nack = RtcpRtpfbPacket(fmt=1, ssrc=1, media_ssrc=first.ssrc, lost=[first.sequence_number])
+        await viewer.receiver.transport._send_rtp(bytes(nack))
         await wait_until(lambda: any(packet.ssrc != first.ssrc for packet in viewer.packets[count - 1 :]))
         again = next(packet for packet in viewer.packets if packet.ssrc != first.ssrc)
         assert again.payload[:2] == first.sequence_number.to_bytes(2)
@@ -253,8 +186,9 @@ async def test_a_packet_long_gone_can_be_sent_again_with_a_new_number() -> None:
         assert len(set(numbers)) == len(numbers)
 
 
-async def test_pli_and_fir_reach_the_encoder() -> None:
-    async with stock_viewer() as viewer:
+@BOTH_WAYS
+async def test_pli_and_fir_reach_the_encoder(settings: RtcSettings) -> None:
+    async with stock_viewer(settings) as viewer:
         viewer.push(0)
         await wait_until(lambda: bool(viewer.packets))
         ssrc = viewer.packets[0].ssrc
@@ -294,8 +228,9 @@ async def test_feedback_becomes_statistics() -> None:
         await wait_until(lambda: viewer.peer.statistics.packets_acked == 10)
 
 
-async def test_frames_are_reported_when_sent_with_the_time_on_the_wire() -> None:
-    async with stock_viewer() as viewer:
+@BOTH_WAYS
+async def test_frames_are_reported_when_sent_with_the_time_on_the_wire(settings: RtcSettings) -> None:
+    async with stock_viewer(settings) as viewer:
         viewer.push(0)
         viewer.push(90_000)
         viewer.push(93_000, is_keyframe=False)

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "history.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool sc_history_init(struct sc_history *history, size_t payload_bytes, uint16_t first_sequence) {
+	/* The index begins as the sequence number does: its low 16 bits are the number, those above the roll-over counter. */
+	*history = (struct sc_history){
+		.payload_bytes = payload_bytes, .head = first_sequence, .next = first_sequence, .fixed = first_sequence};
+	history->packets = calloc(SC_HISTORY_PACKETS, sizeof(*history->packets));
+	history->payloads = calloc(SC_HISTORY_PACKETS, payload_bytes);
+	if (!history->packets || !history->payloads) {
+		sc_history_finish(history);
+		return false;
+	}
+	return true;
+}
+
+void sc_history_finish(struct sc_history *history) {
+	free(history->packets);
+	free(history->payloads);
+	*history = (struct sc_history){0};
+}
+
+bool sc_history_append(struct sc_history *history, const struct sc_payload_part *parts, uint32_t part_count,
+	uint32_t rtp_time, uint64_t capture_ntp) {
+	if (history->head - history->next >= SC_HISTORY_PACKETS) {
+		return false;
+	}
+	uint8_t *payload = sc_history_payload(history, history->head);
+	size_t size = 0;
+	for (uint32_t i = 0; i < part_count; i++) {
+		assert(parts[i].size_bytes <= history->payload_bytes - size);
+		memcpy(payload + size, parts[i].data, parts[i].size_bytes);
+		size += parts[i].size_bytes;
+	}
+	*sc_history_packet(history, history->head) = (struct sc_packet){
+		.rtp_time = rtp_time,
+		.capture_ntp = capture_ntp,
+		.size_bytes = (uint16_t)size,
+	};
+	history->head++;
+	history->unsent_bytes += size;
+	return true;
+}
+
+void sc_history_rewind(struct sc_history *history, uint64_t head) {
+	while (history->head > head) {
+		history->head--;
+		struct sc_packet *packet = sc_history_packet(history, history->head);
+		assert(history->head >= history->fixed);
+		history->unsent_bytes -= packet->size_bytes;
+		*packet = (struct sc_packet){0};
+	}
+}
+
+void sc_history_advance(struct sc_history *history, uint64_t now_ns) {
+	struct sc_packet *packet = sc_history_packet(history, history->next);
+	packet->sent_ns = packet->resent_ns = now_ns;
+	history->unsent_bytes -= packet->size_bytes;
+	history->next++;
+}
+
+bool sc_history_find(const struct sc_history *history, uint16_t sequence, uint64_t not_before_ns, uint64_t *index) {
+	/* The newest index with that number which was sent. */
+	const uint64_t age = (uint16_t)((uint16_t)(history->next - 1) - sequence);
+	/* What is further back has been overwritten by what came after it, sent or not. */
+	if (history->next <= age || history->head - (history->next - 1 - age) > SC_HISTORY_PACKETS) {
+		return false;
+	}
+	const uint64_t found = history->next - 1 - age;
+	const struct sc_packet *packet = sc_history_packet(history, found);
+	if (!packet->sent_ns || packet->sent_ns < not_before_ns) {
+		return false;
+	}
+	*index = found;
+	return true;
+}
