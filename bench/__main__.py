@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import commands, convert, encode, glass, idle, processes, report, scroll, start
+from bench import commands, convert, encode, glass, idle, network, processes, report, scroll, stages, start
 from bench.report import Result
 from streamer.config import vulkan_environment
 
@@ -20,9 +20,12 @@ FOLDER = Path("build/bench")
 
 
 def _benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
-    seconds, size, fps = args.seconds, args.size, args.fps
+    seconds, size, fps = args.seconds, args.size or "1280x720", args.fps
+    sizes = args.size.split(",") if args.size else glass.SIZES
+    scenes, only = args.scenes.split(","), args.only.split(",") if args.only else ()
     return {
-        "glass": lambda: asyncio.run(glass.run(size, fps, seconds or 15.0)),
+        "glass": lambda: asyncio.run(glass.run(sizes, fps, seconds or 8.0, args.repeats or glass.ROUNDS, scenes, only)),
+        "stages": lambda: asyncio.run(stages.run(size, fps, seconds or 15.0)),
         "scroll": lambda: asyncio.run(scroll.run(size, fps, seconds or 10.0)),
         "idle": lambda: asyncio.run(idle.run(size, fps, seconds or 30.0)),
         "start": lambda: asyncio.run(start.run(args.repeats or 5)),
@@ -34,13 +37,15 @@ def _benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
 
 def main() -> int:
     """Run what the command line names; returns the exit code."""
-    names = ["glass", "scroll", "idle", "start", "encode", "convert", "commands"]
+    names = ["glass", "stages", "scroll", "idle", "start", "encode", "convert", "commands"]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(names)} or all (default)")
-    parser.add_argument("--size", default="1280x720", help="of the sessions that are watched (1280x720)")
+    parser.add_argument("--size", help="of the sessions that are watched (1280x720; glass: a list, 1280x720,1920x1080)")
     parser.add_argument("--fps", type=int, default=60)
     parser.add_argument("--seconds", type=float, help="how long a session is watched")
-    parser.add_argument("--repeats", type=int, help="of starts, conversions, encoded frames, rounds of commands")
+    parser.add_argument("--repeats", type=int, help="of starts, conversions, frames, rounds")
+    parser.add_argument("--scenes", default=",".join(glass.SCENES), help="of glass (%(default)s)")
+    parser.add_argument("--only", help="products of glass, by the beginnings of their names (all that are here)")
     parser.add_argument("--gpu", default="auto", help="the device to convert on, as `heliograph devices` lists them")
     parser.add_argument("--json", type=Path, help="where one benchmark's result goes (build/bench/NAME.json)")
     parser.add_argument("--document", type=Path, help="write the newest results as Markdown to this file at the end")
@@ -50,6 +55,8 @@ def main() -> int:
         parser.error(f"there is no benchmark {unknown[0]}: {', '.join(names)}")
     if args.json and len(chosen) > 1:
         parser.error("--json is for one benchmark")
+    if "glass" in chosen:
+        network.enter()
     benchmarks = _benchmarks(args)
     for name in chosen:
         if name == "convert" and (code := _run_with_drivers(args)) is not None:
