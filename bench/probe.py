@@ -43,7 +43,7 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Sights:
-    """What was seen since the last time of asking. `unreadable`: of the animation frames, those without a whole clock."""
+    """What was seen since the last time of asking. `unreadable`: of the `frames`, those without a whole clock."""
 
     sights: tuple[Sight, ...]
     frames: int
