@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A viewer without a browser: aiortc's receiver, which takes packets and decodes nothing. It keeps the session's traces."""
+"""A viewer without a browser: aiortc's receiver, which decodes nothing here. It keeps the session's traces."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import ClientSession
+from aiohttp import ClientSession, ClientWebSocketResponse
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription, rtcrtpreceiver
 from aiortc.mediastreams import MediaStreamTrack
 
@@ -20,7 +20,7 @@ from tests.support.session import Session
 from tests.support.web_visitor import cookies_of
 
 _CONNECT_S = 30.0
-# Where the fields of a trace are: docs/protocol/client-channels.md, `frames`.
+# Where the fields of a trace are: docs/protocol/client.md, `frames`.
 _FLUSH, _SENT = 3, 8
 
 
@@ -32,9 +32,11 @@ class Sent:
     sent_ns: int
 
 
-def _drain(_loop: Any, frames: queue.Queue[Any], output: Any, *_: Any) -> None:
-    """In a decoder thread's stead."""
-    while frames.get() is not None:
+def _drain(
+    loop: asyncio.AbstractEventLoop, input_q: queue.Queue[Any], output_q: asyncio.Queue[Any], decode_error: Any
+) -> None:
+    """Stand in for aiortc's decoder thread, whose parameters these are."""
+    while input_q.get() is not None:
         pass
 
 
@@ -46,7 +48,8 @@ class HeadlessViewer:
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._connection.addTransceiver("video", direction="recvonly")
         self._connection.createDataChannel("control")
-        motion = self._connection.createDataChannel("motion", ordered=False, maxRetransmits=0)
+        # Not lossy as a browser's: no trace may be missing.
+        motion = self._connection.createDataChannel("motion", ordered=False)
         motion.on("message", self._handle_message)
         self._track: MediaStreamTrack | None = None
         self._connection.on("track", self._handle_track)
@@ -65,25 +68,49 @@ class HeadlessViewer:
         if found.get("type") == "frames":
             self.traces += [Sent(frame[_FLUSH], frame[_SENT]) for frame in found["frames"] if frame[_FLUSH]]
 
-    async def connect(self, http: ClientSession, session: Session) -> None:
-        """Offer, take the answer, wait until media flows.
+    async def connect(self, signals: ClientWebSocketResponse) -> None:
+        """Offer, take the answer, wait until media flows. `signals` must stay open as long.
 
         Raises:
             TimeoutError: it does not.
         """
         connection = self._connection
-        cookies = await cookies_of(http, session.url)
-        headers = {"Origin": session.origin}
         async with asyncio.timeout(_CONNECT_S):
-            async with http.ws_connect(f"{session.origin}/api/signal", headers=headers, cookies=cookies) as signals:
-                await connection.setLocalDescription(await connection.createOffer())
-                await signals.send_json({"type": "offer", "sdp": connection.localDescription.sdp})
-                while (message := await signals.receive_json())["type"] != "answer":
-                    pass
-                await connection.setRemoteDescription(RTCSessionDescription(message["sdp"], "answer"))
-                await self._connected.wait()
-                self._signals = signals
+            await connection.setLocalDescription(await connection.createOffer())
+            await signals.send_json({"type": "offer", "sdp": connection.localDescription.sdp})
+            while (message := await signals.receive_json())["type"] != "answer":
+                pass
+            await connection.setRemoteDescription(RTCSessionDescription(message["sdp"], "answer"))
+            await self._connected.wait()
 
     async def close(self) -> None:
         """Leave."""
         await self._connection.close()
+
+
+@asynccontextmanager
+async def headless_viewer(session: Session) -> AsyncIterator[HeadlessViewer]:
+    """Watch a session."""
+    overrides.install()
+    # Looked up by aiortc when a track begins; this process decodes nothing.
+    rtcrtpreceiver.decoder_worker = _drain
+    viewer = HeadlessViewer()
+    async with ClientSession() as http:
+        cookies = await cookies_of(http, session.url)
+        cookie = "; ".join(f"{name}={value}" for name, value in cookies.items())
+        headers = {"Origin": session.origin, "Cookie": cookie}
+        async with http.ws_connect(f"{session.origin}/api/signal", headers=headers) as signals:
+            try:
+                await viewer.connect(signals)
+                async with asyncio.TaskGroup() as tasks:
+                    # The server asks now and then whether we are there; only a reader answers.
+                    reading = tasks.create_task(_pass_over(signals))
+                    yield viewer
+                    reading.cancel()
+            finally:
+                await viewer.close()
+
+
+async def _pass_over(signals: ClientWebSocketResponse) -> None:
+    async for _ in signals:
+        pass
