@@ -153,7 +153,7 @@ async def run(
     }
     if not network.is_own():
         notes.append("No network of its own could be had: Mb/s counts all that went over this machine's loopback.")
-    return _result(standings, settings, notes)
+    return result(standings, settings, notes)
 
 
 def _choose(only: Sequence[str]) -> tuple[list[Product], list[str]]:
@@ -181,7 +181,8 @@ def _line(found: Round) -> str:
     )
 
 
-def _result(standings: dict[tuple[str, str], list[Standing]], settings: dict[str, Value], notes: list[str]) -> Result:
+def result(standings: dict[tuple[str, str], list[Standing]], settings: dict[str, Value], notes: list[str]) -> Result:
+    """Put rounds by size and scene into a result. No I/O."""
     tables: list[Table] = []
     figures: dict[str, float] = {}
     pictures: dict[str, str] = {}

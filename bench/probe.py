@@ -71,7 +71,7 @@ class Probe:
     """A page with the probe in it."""
 
     def __init__(self, page: Page) -> None:
-        self._page = page
+        self.page = page
         self._zero_ms = 0.0
 
     async def open(self, url: str) -> None:
@@ -80,24 +80,24 @@ class Probe:
         Raises:
             NoClockError: it was not seen for a minute.
         """
-        await self._page.goto(url)
+        await self.page.goto(url)
         try:
-            await self._page.wait_for_function("() => window.probe?.clockMs > 0", timeout=_PICTURE_MS)
+            await self.page.wait_for_function("() => window.probe?.clockMs > 0", timeout=_PICTURE_MS)
         except PlaywrightTimeoutError as error:
-            text = await self._page.evaluate("() => document.body.innerText.slice(0, 300)")
+            text = await self.page.evaluate("() => document.body.innerText.slice(0, 300)")
             raise NoClockError(
                 f"no clock within {_PICTURE_MS / 1000:.0f} s at {url}; the page says {text!r}"
             ) from error
-        self._zero_ms = await read_zero_ms(self._page)
+        self._zero_ms = await read_zero_ms(self.page)
 
     async def shown(self) -> Shown:
         """Return what is read."""
-        found: dict[str, Any] = await self._page.evaluate("probe.shown()")
+        found: dict[str, Any] = await self.page.evaluate("probe.shown()")
         return Shown(*found.values())
 
     async def take(self) -> Sights:
         """Take what was seen since the last call."""
-        found: dict[str, Any] = await self._page.evaluate("probe.take()")
+        found: dict[str, Any] = await self.page.evaluate("probe.take()")
         zero = self._zero_ms
         sights = tuple(Sight(clock, frame + zero, read + zero) for clock, frame, read in found["samples"])
         return Sights(sights, found["frames"], found["unreadable"])
@@ -105,22 +105,22 @@ class Probe:
     async def click(self, count: int, chance: random.Random) -> list[float | None]:
         """Click at the picture's middle at random times; return ms from each event to its sight, None: unseen."""
         shown = await self.shown()
-        mouse = self._page.mouse
+        mouse = self.page.mouse
         await mouse.move(shown.left + shown.page_width / 2, shown.top + shown.page_height / 2)
-        begin: int = await self._page.evaluate("probe.clicks.length")
+        begin: int = await self.page.evaluate("probe.clicks.length")
         for _ in range(count):
             await asyncio.sleep(chance.uniform(*_BETWEEN_CLICKS_S))
             await mouse.down()
             await mouse.up()
         try:
-            await self._page.wait_for_function(
+            await self.page.wait_for_function(
                 "(end) => probe.clicks.length >= end && probe.clicks.every(([, seen]) => seen !== null)",
                 arg=begin + count,
                 timeout=_CLICK_TIMEOUT_MS,
             )
         except PlaywrightTimeoutError:
             pass  # they are counted
-        clicks: list[tuple[float, float | None]] = await self._page.evaluate(f"probe.clicks.slice({begin})")
+        clicks: list[tuple[float, float | None]] = await self.page.evaluate(f"probe.clicks.slice({begin})")
         return [None if seen is None else seen - stamp for stamp, seen in clicks]
 
 

@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,6 +65,9 @@ def _run_benchmarks(arguments: Sequence[str]) -> int:
     tree = Path(__file__).resolve().parent.parent
     if not (tree / "bench" / "__main__.py").exists():
         sys.stderr.write("heliograph: there are no benchmarks beside an installed Heliograph: run it from its tree\n")
+        return USAGE_ERROR
+    if find_spec("playwright") is None:
+        sys.stderr.write("heliograph: benchmarks need what tests need: make setup, or the package's extra `test`\n")
         return USAGE_ERROR
     os.chdir(tree)
     os.execv(sys.executable, [sys.executable, "-m", "bench", *arguments])
