@@ -36,12 +36,14 @@ LONG = ("density",)
 
 
 def _benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
-    seconds, size, fps = args.seconds, args.size or "1280x720", args.fps
+    seconds, size, fps = args.seconds, (args.size or "1280x720").split(",")[0], args.fps
     sizes = args.size.split(",") if args.size else glass.SIZES
     sizes_of_pipeline = args.size.split(",") if args.size else pipeline.SIZES
     scenes, only = args.scenes.split(","), args.only.split(",") if args.only else ()
     return {
-        "glass": lambda: asyncio.run(glass.run(sizes, fps, seconds or 8.0, args.repeats or glass.ROUNDS, scenes, only)),
+        "glass": lambda: asyncio.run(
+            glass.run(sizes, fps, seconds or 8.0, args.repeats or glass.ROUNDS, scenes, only, args.lock)
+        ),
         "stages": lambda: asyncio.run(stages.run(size, fps, seconds or 15.0)),
         "scroll": lambda: asyncio.run(scroll.run(size, fps, seconds or 10.0)),
         "pipeline": lambda: pipeline.run(sizes_of_pipeline, fps, seconds or 5.0, args.gpu),
@@ -67,6 +69,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, help="of starts, conversions, frames, rounds")
     parser.add_argument("--scenes", default=",".join(glass.SCENES), help="of glass (%(default)s)")
     parser.add_argument("--only", help="products of glass, by the beginnings of their names (all that are here)")
+    parser.add_argument("--lock", type=Path, help="a file to lock during each round of glass, where others work too")
     parser.add_argument("--gpu", default="auto", help="the device to convert on, as `heliograph devices` lists them")
     parser.add_argument("--json", type=Path, help="where one benchmark's result goes (build/bench/NAME.json)")
     parser.add_argument("--document", type=Path, help="write the newest results as Markdown to this file at the end")

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import random
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from playwright.async_api import Browser
 
@@ -113,6 +116,17 @@ async def _watch(page: Probe, running: Running, seconds: float, chance: random.R
     return Round(sights, span_s, cpu, bps, load, seen, len(clicks) - len(seen), await page.shown())
 
 
+@asynccontextmanager
+async def _alone(lock: Path | None) -> AsyncIterator[None]:
+    """Hold a file's lock, so that nobody who asks for it works meanwhile."""
+    if lock is None:
+        yield
+        return
+    with lock.open("ab") as file:
+        await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
+        yield
+
+
 async def run(
     sizes: Sequence[str] = SIZES,
     fps: int = 60,
@@ -120,8 +134,12 @@ async def run(
     rounds: int = ROUNDS,
     scenes: Sequence[str] = SCENES,
     only: Sequence[str] = (),
+    lock: Path | None = None,
 ) -> Result:
-    """Measure all products that are there (or those whose names begin with one of `only`), in turns."""
+    """Measure all products that are there (or those whose names begin with one of `only`), in turns.
+
+    `lock`: a file whose lock (flock) is held while each product is there, on a machine where others work.
+    """
     products, notes = _choose(only)
     standings: dict[tuple[str, str], list[Standing]] = {}
     seeds = random.Random()
@@ -134,7 +152,10 @@ async def run(
                 for turn in range(rounds):
                     for product, standing in zip(products, group, strict=True):
                         try:
-                            found = await measure(browser, product, scene, size, fps, seconds, seeds.getrandbits(32))
+                            async with _alone(lock):
+                                found = await measure(
+                                    browser, product, scene, size, fps, seconds, seeds.getrandbits(32)
+                                )
                         except (ProductError, NoClockError) as error:
                             standing.failures.append(str(error))
                             _progress(f"{text} {scene} {turn + 1}/{rounds} {product.name}: {error}")

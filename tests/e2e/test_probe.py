@@ -17,6 +17,7 @@ from bench.visit import clock_command
 
 _SIZE = (1280, 720)
 _CLOCK_NS = 5_000_000
+_PEERS = [product for product in PRODUCTS if product.name != "heliograph"]
 _PAGE = "data:text/html,<body style='margin:0'><canvas width='320' height='240'></canvas>"
 # Paints in an animation frame that is asked for when `when` says; returns that frame's time.
 _PAINT = """([squares, size, when]) => new Promise((resolve) => {
@@ -58,9 +59,7 @@ async def test_ours_is_measured(browser: Browser) -> None:
     assert (found.shown.width, found.shown.is_scaled) == (1280, False)
 
 
-@pytest.mark.parametrize(
-    "product", [each for each in PRODUCTS if each.name != "heliograph"], ids=lambda each: each.name
-)
+@pytest.mark.parametrize("product", _PEERS, ids=[peer.name for peer in _PEERS])
 async def test_peer_is_seen(browser: Browser, product: Product) -> None:
     if (lacking := product.missing()) is not None:
         pytest.skip(f"{product.name} is not here: {lacking}")
