@@ -138,7 +138,7 @@ async def run(
 ) -> Result:
     """Measure all products that are there (or those whose names begin with one of `only`), in turns.
 
-    `lock`: a file whose lock (flock) is held while each product is there, on a machine where others work.
+    `lock`: a file whose lock (flock) is held while all products have a turn, where others work too.
     """
     products, notes = _choose(only)
     standings: dict[tuple[str, str], list[Standing]] = {}
@@ -150,18 +150,18 @@ async def run(
             for scene in scenes:
                 group = standings[text, scene] = [Standing(product.name) for product in products]
                 for turn in range(rounds):
-                    for product, standing in zip(products, group, strict=True):
-                        try:
-                            async with _alone(lock):
-                                found = await measure(
-                                    browser, product, scene, size, fps, seconds, seeds.getrandbits(32)
-                                )
-                        except (ProductError, NoClockError) as error:
-                            standing.failures.append(str(error))
-                            _progress(f"{text} {scene} {turn + 1}/{rounds} {product.name}: {error}")
-                            continue
-                        standing.rounds.append(found)
-                        _progress(f"{text} {scene} {turn + 1}/{rounds} {product.name}: {_line(found)}")
+                    async with _alone(lock):
+                        for product, standing in zip(products, group, strict=True):
+                            label = f"{text} {scene} {turn + 1}/{rounds} {product.name}"
+                            seed = seeds.getrandbits(32)
+                            try:
+                                found = await measure(browser, product, scene, size, fps, seconds, seed)
+                            except (ProductError, NoClockError) as error:
+                                standing.failures.append(str(error))
+                                _progress(f"{label}: {error}")
+                                continue
+                            standing.rounds.append(found)
+                            _progress(f"{label}: {_line(found)}")
         version = browser.version
     settings: dict[str, Value] = {
         "fps": fps,
