@@ -32,7 +32,7 @@ MESA_ENVIRONMENT = $(shell cat build/mesa/env 2>/dev/null)
 TSAN_ENVIRONMENT = TSAN_OPTIONS=halt_on_error=1 $(FIXED_ADDRESSES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test test-c test-quick test-e2e asan tsan fuzz bench gpu-check soak soak-venus docs lint format clean
+.PHONY: help setup build run test test-c test-quick test-e2e asan tsan fuzz bench bench-peers gpu-check soak soak-venus docs lint format clean
 
 help: ## this list
 	@echo 'make TARGET. First: make run'
@@ -82,8 +82,11 @@ fuzz: setup build/fuzz/build.ninja ## fuzz what reads guests' bytes, FUZZ_SECOND
 		grep -E 'DONE|executed_units' build/fuzz/$$name.log; \
 	done
 
-bench: build ## measure latency, rates and cost; writes build/bench
+bench: build ## measure latency, rates and cost, beside those of peers that are here; writes build/bench
 	@$(PY) -m bench $(ARGS)
+
+bench-peers: build ## fetch the products that `make bench` compares ours with; each may be missing
+	@$(PY) -m bench.peers install
 
 gpu-check: build ## convert, handoff and Venus guests on this machine's GPU, with times
 	@$(PY) -m bench.gpu_check $(ARGS)

@@ -12,18 +12,43 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import commands, convert, encode, glass, idle, processes, report, scroll, sender, start
+from bench import (
+    commands,
+    convert,
+    density,
+    encode,
+    glass,
+    idle,
+    network,
+    pipeline,
+    processes,
+    report,
+    scroll,
+    sender,
+    stages,
+    start,
+)
 from bench.report import Result
 from streamer.config import vulkan_environment
 
 FOLDER = Path("build/bench")
+# What takes so long, or loads the machine so much, that it is measured only when it is named.
+LONG = ("density",)
 
 
 def _benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
-    seconds, size, fps = args.seconds, args.size, args.fps
+    seconds, size, fps = args.seconds, (args.size or "1280x720").split(",")[0], args.fps
+    sizes = args.size.split(",") if args.size else glass.SIZES
+    sizes_of_pipeline = args.size.split(",") if args.size else pipeline.SIZES
+    scenes, only = args.scenes.split(","), args.only.split(",") if args.only else ()
     return {
-        "glass": lambda: asyncio.run(glass.run(size, fps, seconds or 15.0)),
+        "glass": lambda: asyncio.run(
+            glass.run(sizes, fps, seconds or 8.0, args.repeats or glass.ROUNDS, scenes, only, args.lock)
+        ),
+        "stages": lambda: asyncio.run(stages.run(size, fps, seconds or 15.0)),
         "scroll": lambda: asyncio.run(scroll.run(size, fps, seconds or 10.0)),
+        "pipeline": lambda: pipeline.run(sizes_of_pipeline, fps, seconds or 5.0, args.gpu),
+        "density": lambda: asyncio.run(density.run(size, seconds=seconds or 6.0)),
         "idle": lambda: asyncio.run(idle.run(size, fps, seconds or 30.0)),
         "start": lambda: asyncio.run(start.run(args.repeats or 5)),
         "encode": lambda: encode.run(args.repeats or 180),
@@ -35,22 +60,29 @@ def _benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
 
 def main() -> int:
     """Run what the command line names; returns the exit code."""
-    names = ["glass", "scroll", "idle", "start", "encode", "convert", "sender", "commands"]
+    usual = ["glass", "stages", "scroll", "pipeline", "idle", "start", "encode", "convert", "sender", "commands"]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(names)} or all (default)")
-    parser.add_argument("--size", default="1280x720", help="of the sessions that are watched (1280x720)")
+    names = [*usual, *LONG]
+    about = f"{', '.join(usual)} (these are the default); {', '.join(LONG)}; all"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=about)
+    parser.add_argument("--size", help="of the sessions that are watched (1280x720; glass: a list, 1280x720,1920x1080)")
     parser.add_argument("--fps", type=int, default=60)
     parser.add_argument("--seconds", type=float, help="how long a session is watched")
-    parser.add_argument("--repeats", type=int, help="of starts, conversions, encoded frames, rounds of commands")
+    parser.add_argument("--repeats", type=int, help="of starts, conversions, frames, rounds")
+    parser.add_argument("--scenes", default=",".join(glass.SCENES), help="of glass (%(default)s)")
+    parser.add_argument("--only", help="products of glass, by the beginnings of their names (all that are here)")
+    parser.add_argument("--lock", type=Path, help="a file to lock during each round of glass, where others work too")
     parser.add_argument("--gpu", default="auto", help="the device to convert on, as `heliograph devices` lists them")
     parser.add_argument("--json", type=Path, help="where one benchmark's result goes (build/bench/NAME.json)")
     parser.add_argument("--document", type=Path, help="write the newest results as Markdown to this file at the end")
     args = parser.parse_args()
-    chosen = names if not args.names or "all" in args.names else args.names
+    chosen = usual if not args.names else names if "all" in args.names else args.names
     if unknown := [name for name in chosen if name not in names]:
         parser.error(f"there is no benchmark {unknown[0]}: {', '.join(names)}")
     if args.json and len(chosen) > 1:
         parser.error("--json is for one benchmark")
+    if "glass" in chosen:
+        network.enter()
     benchmarks = _benchmarks(args)
     for name in chosen:
         if name == "convert" and (code := _run_with_drivers(args)) is not None:
@@ -63,7 +95,7 @@ def main() -> int:
         path = args.json or FOLDER / f"{name}.json"
         report.show(result, report.save(result, path, busy))
     if args.document:
-        report.document(FOLDER, names, args.document)
+        report.document(FOLDER, [*names, "soak"], args.document)
     return 0
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from playwright.async_api import Page, Route
 
+_STATIC = Path(__file__).parent / "static"
 # The client's page takes scripts of its own origin only.
 _MODULE = "/bench/barcode.js"
 _WATCH = """async (module) => {
@@ -55,12 +56,26 @@ class GlassSamples:
     unreadable: int
 
 
+def static_text(name: str) -> str:
+    """Return a script that benchmarks put into pages."""
+    return (_STATIC / name).read_text(encoding="utf-8")
+
+
+def reader_script() -> str:
+    """Return what reads barcodes, to stand in front of a script that uses it."""
+    return static_text("barcode_reader.js")
+
+
+def watcher_module() -> str:
+    """Return the module that watches the pictures of our own client."""
+    return f"{reader_script()}\n{static_text('barcode.js')}"
+
+
 async def watch_barcodes(page: Page) -> None:
     """Begin to read the barcodes of `bench.guest_programs.clock` in a client's page that shows a picture."""
 
     async def serve(route: Route) -> None:
-        script = Path(__file__).parent / "static" / "barcode.js"
-        await route.fulfill(path=script, content_type="text/javascript")
+        await route.fulfill(body=watcher_module(), content_type="text/javascript")
 
     await page.route(f"**{_MODULE}", serve)
     await page.evaluate(_WATCH, _MODULE)

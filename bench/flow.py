@@ -15,8 +15,10 @@ from bench.summary import Summary
 from bench.visit import PictureSample, Viewer, chromium, clock_command, read_values, running_session, viewer
 from tests.support.session import Session
 
-# The way of a frame, as client traces name its parts; "draw" comes before: from the guest's clock to the flush.
-STAGES = ("convert", "handoff", "queue", "encode", "send", "network", "decode", "display")
+# The way of a frame, as client traces name its parts (web/static/frame_stats.js); what a trace lacks is left out.
+# "draw" comes before: from the guest's clock to the flush. "first packet", from the encoder to the network, is a part
+# of its own where the sender tells; "send" is from there to the last packet then.
+STAGES = ("convert", "handoff", "queue", "encode", "first packet", "send", "network", "decode", "display")
 SETTLE_S = 3.0
 _COLLECT_S = 2.0
 
@@ -129,8 +131,9 @@ def _stages(
         found["glass"].append(glass)
         found["draw"].append(glass - total)
         for stage in STAGES:
-            found[stage].append(frame[stage] + (clock_error_ms if stage == "network" else 0.0))
-    return found
+            if stage in frame:
+                found[stage].append(frame[stage] + (clock_error_ms if stage == "network" else 0.0))
+    return {name: values for name, values in found.items() if values or name == "glass"}
 
 
 def cpu_table(flow: Flow) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,6 +115,19 @@ def machine_cpu_s() -> float:
     fields = [int(field) for field in (_PROC / "stat").read_text().splitlines()[0].split()[1:9]]
     idle = fields[3] + fields[4]
     return (sum(fields) - idle) / _TICKS
+
+
+def cores() -> int:
+    """Return how many processors this machine has."""
+    return os.cpu_count() or 1
+
+
+def tree_cpu_s(roots: Sequence[int], without: str) -> float:
+    """Return the processor time so far of some processes and all below them, but for those named `without`."""
+    usages: dict[int, Usage] = {}
+    for root in roots:
+        usages |= Watch(root).look()[1]
+    return sum(usage.cpu_s for usage in usages.values() if usage.name != without)
 
 
 def own_pid() -> int:

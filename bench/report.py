@@ -188,12 +188,18 @@ Compare numbers of one machine only.
 """
 
 
+# What is compared there is the tables' rows: they say all that the figures say.
+_WITHOUT_FIGURES = ("glass",)
+
+
 def document(folder: Path, names: Sequence[str], path: Path) -> None:
-    """Write a page of the newest results in `folder`."""
+    """Write a page of the newest results in `folder`; of what has none there, the page keeps what it said."""
     lines = [_INTRODUCTION]
+    before = _sections(path)
     for name in names:
         source = folder / f"{name}.json"
         if not source.exists():
+            lines += before.get(name, [])
             continue
         found = json.loads(source.read_text(encoding="utf-8"))
         host = found["machine"]
@@ -205,10 +211,23 @@ def document(folder: Path, names: Sequence[str], path: Path) -> None:
             + ", ".join(f"{key} {value}" for key, value in found["settings"].items())
             + ".",
             "",
-            *markdown_table([{"figure": key, "value": value} for key, value in found["figures"].items()]),
-            "",
         ]
+        if name not in _WITHOUT_FIGURES:
+            rows = [{"figure": key, "value": value} for key, value in found["figures"].items()]
+            lines += [*markdown_table(rows), ""]
         for table in found["tables"]:
             lines += [f"{table['title']}:", "", *markdown_table(table["rows"]), ""]
         lines += [f"- {note}" for note in found["notes"]] + ([""] if found["notes"] else [])
     path.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+
+
+def _sections(path: Path) -> dict[str, list[str]]:
+    """Return a page's sections by their names, headings included."""
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        if line.startswith("## "):
+            name = line.removeprefix("## ")
+        if name:
+            found.setdefault(name, []).append(line)
+    return found

@@ -84,6 +84,31 @@ def stacks(title: str, rows: Mapping[str, Mapping[str, float]], unit: str) -> st
     return _end(lines)
 
 
+def ranges(title: str, rows: Mapping[str, tuple[float, float]], unit: str) -> str:
+    """Draw one bar a row from 0 to its first value, and a thinner one on to its second."""
+    limit = max([*(high for _, high in rows.values()), 1e-9]) * 1.08
+    lines = _begin(title, "")
+    left = _LEFT + 90
+
+    def x(value: float) -> float:
+        return left + (WIDTH - left - _RIGHT) * value / limit
+
+    base = HEIGHT - _BOTTOM
+    room = (base - _TOP) / max(len(rows), 1)
+    for index, (name, (low, high)) in enumerate(rows.items()):
+        top, colour = _TOP + room * index, _COLOURS[index % len(_COLOURS)]
+        middle = top + room / 2
+        lines.append(_text(left - 6, middle + 4, name, 12, "end"))
+        lines.append(
+            f'<rect x="{left}" y="{top + 6:.1f}" width="{x(low) - left:.1f}" height="{room - 12:.1f}" fill="{colour}"/>'
+        )
+        lines.append(f'<path d="M{x(low):.1f} {middle:.1f}H{x(high):.1f}" stroke="{colour}" stroke-width="4"/>')
+        lines.append(_text(left + 6, middle + 4, f"{low:.1f}", 12, "start", _PAPER))
+        lines.append(_text(x(high) + 4, middle + 4, f"{high:.1f}", 11))
+    lines += _axis(x, limit, unit)
+    return _end(lines)
+
+
 def _begin(title: str, subtitle: str) -> list[str]:
     return [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 from playwright.async_api import Browser, Page
 from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
+from bench.barcodes import watcher_module
 from tests.support.browser import PICTURE_SHOWN, chromium
 from tests.support.session import Session, SessionStarter
 
@@ -45,6 +46,18 @@ class PictureSample:
     told_ms: float
 
 
+async def read_zero_ms(page: Page) -> float:
+    """Return the server's clock where the page's `performance.now()` is 0, in ms.
+
+    Chromium's clock is CLOCK_MONOTONIC, as the session's: on one machine the two need no estimate.
+    """
+    devtools = await page.context.new_cdp_session(page)
+    await devtools.send("Performance.enable")
+    metrics = (await devtools.send("Performance.getMetrics"))["metrics"]
+    await devtools.detach()
+    return float({metric["name"]: metric["value"] for metric in metrics}["NavigationStart"]) * 1000
+
+
 class Viewer:
     """A page with the client. `zero_ms` is the server's clock where the page's `performance.now()` is 0."""
 
@@ -60,15 +73,7 @@ class Viewer:
         except PlaywrightTimeoutError as error:
             state = await self.page.evaluate(_STATE)
             raise NoPictureError(f"no picture within {_PICTURE_MS / 1000:.0f} s: {state}") from error
-        self.zero_ms = await self._read_zero()
-
-    async def _read_zero(self) -> float:
-        """Chromium's clock is CLOCK_MONOTONIC, as the session's: on one machine the two need no estimate."""
-        devtools = await self.page.context.new_cdp_session(self.page)
-        await devtools.send("Performance.enable")
-        metrics = (await devtools.send("Performance.getMetrics"))["metrics"]
-        await devtools.detach()
-        return float({metric["name"]: metric["value"] for metric in metrics}["NavigationStart"]) * 1000
+        self.zero_ms = await read_zero_ms(self.page)
 
     async def clock_error_ms(self) -> float:
         """Return how far the client's own estimate of the server's clock is off."""
@@ -77,8 +82,9 @@ class Viewer:
 
     async def watch_barcodes(self) -> None:
         """Begin to read the guest's clock from each picture."""
-        module = (_STATIC / "barcode.js").read_text(encoding="utf-8")
-        await self.page.add_script_tag(type="module", content=f"{module}\nwindow.measure.start(watchBarcodes);")
+        await self.page.add_script_tag(
+            type="module", content=f"{watcher_module()}\nwindow.measure.start(watchBarcodes);"
+        )
 
     async def take_samples(self) -> list[PictureSample]:
         """Take what was read since the last call."""
@@ -148,6 +154,7 @@ __all__ = [
     "chromium",
     "clock_command",
     "read_values",
+    "read_zero_ms",
     "running_session",
     "viewer",
 ]

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from streamer.vtest import main as vtest
 
         return vtest(given[1:])
+    if given[:1] == ["bench"]:
+        return _run_benchmarks(given[1:])
     try:
         settings = parse_settings(given)
     except SettingsError as error:
@@ -54,6 +58,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from streamer.gateway.gateway import run
 
     return run(settings, announce)
+
+
+def _run_benchmarks(arguments: Sequence[str]) -> int:
+    """Become `python -m bench` in the tree that this package runs from; benchmarks are not installed."""
+    tree = Path(__file__).resolve().parent.parent
+    if not (tree / "bench" / "__main__.py").exists():
+        sys.stderr.write("heliograph: there are no benchmarks beside an installed Heliograph: run it from its tree\n")
+        return USAGE_ERROR
+    if find_spec("playwright") is None:
+        sys.stderr.write("heliograph: benchmarks need what tests need: make setup, or the package's extra `test`\n")
+        return USAGE_ERROR
+    os.chdir(tree)
+    os.execv(sys.executable, [sys.executable, "-m", "bench", *arguments])
 
 
 def announce(url: str) -> None:
@@ -132,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands.add_parser("vtest", help="serve Venus clients (stock Mesa's Vulkan driver) on a socket")
     commands.add_parser("devices", help="list the Vulkan devices and the encoders of this machine")
+    commands.add_parser("bench", help="measure latency, rates and cost, beside those of peers (from the tree alone)")
     commands.add_parser("doctor", help="say what is missing on this machine, and how to get it")
     for command in (desktop, run):
         _add_session_options(command)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A clock as black and white squares that survive any codec; `bench/static/barcode.js` reads them. No I/O.
+"""A clock as black and white squares that survive any codec; `bench/static/barcode_reader.js` reads them. No I/O.
 
 16 squares a row, 6 rows: a fixed mark, the 64-bit time from its highest bit on, a checksum.
 """
@@ -9,6 +9,8 @@ from __future__ import annotations
 CELL = 16
 COLUMNS, ROWS = 16, 6
 WIDTH, HEIGHT = COLUMNS * CELL, ROWS * CELL
+# Where a second one, that of the clicks, begins.
+CLICKS_TOP = HEIGHT + CELL
 
 MARK = 0xA5C3
 

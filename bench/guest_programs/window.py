@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import select
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,8 +22,9 @@ BLACK, WHITE = 0x000000, 0xFFFFFF
 class Window:
     """The pictures are drawn into `canvas`, a pixmap, and shown by `show()`."""
 
-    def __init__(self, size: tuple[int, int] | None) -> None:
-        """`size` None: as large as the screen."""
+    def __init__(self, size: tuple[int, int] | None, takes_clicks: bool = False) -> None:
+        """`size` None: as large as the screen. `takes_clicks`: presses of pointer buttons are counted in `clicks`."""
+        self.clicks = 0
         self.x: Any = _xcffib.connect()
         self.core: Any = self.x.core
         self.screen: Any = self.x.get_setup().roots[0]
@@ -46,7 +48,7 @@ class Window:
             xproto.WindowClass.InputOutput,
             self.screen.root_visual,
             mask,
-            [BLACK, 1, xproto.EventMask.Exposure],
+            [BLACK, 1, xproto.EventMask.Exposure | (xproto.EventMask.ButtonPress if takes_clicks else 0)],
         )
         self.canvas = self.pixmap(self.width, self.height)
         self.gc = self.x.generate_id()
@@ -102,9 +104,14 @@ class Window:
         self.copy(self.canvas, self.window, x, y, x, y, width, height)
         self.x.flush()
 
+    def wait(self, timeout_s: float | None) -> None:
+        """Wait until something comes from the X server, or the time is over."""
+        select.select([self.x.get_file_descriptor()], [], [], timeout_s)
+
     def take_events(self) -> bool:
         """Take what has come; return whether the picture must be shown again."""
         is_exposed = False
         while (event := self.x.poll_for_event()) is not None:
+            self.clicks += isinstance(event, xproto.ButtonPressEvent)
             is_exposed = is_exposed or isinstance(event, xproto.ExposeEvent)
         return is_exposed

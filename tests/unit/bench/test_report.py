@@ -61,3 +61,14 @@ def test_document_has_what_there_is(tmp_path: Path) -> None:
     assert "50 % busy" in text
     assert "## glass" not in text
     assert "| streamer | 0.90 |  |" in text
+
+
+def test_document_keeps_what_has_no_newer_result(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Benchmarks\n\n## start\nof old\n\n## idle\nof old\n\n## gone\nof old\n")
+    report.save(_RESULT, tmp_path / "idle.json", 0.5)
+    report.document(tmp_path, ["idle", "start"], page)
+    text = page.read_text()
+    assert text.count("of old") == 1
+    assert text.index("## idle") < text.index("## start")
+    assert "## gone" not in text

@@ -151,3 +151,11 @@ def test_vtest_says_what_is_wrong(line: str, error: str, capsys: pytest.CaptureF
         main(["vtest", *line.split()])
     assert ended.value.code == 2
     assert error in capsys.readouterr().err
+
+
+def test_installed_package_has_no_benchmarks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("streamer.cli.__file__", str(tmp_path / "streamer" / "cli.py"))
+    assert main(["bench", "glass"]) == 2
+    assert "there are no benchmarks beside an installed Heliograph" in capsys.readouterr().err
