@@ -64,6 +64,7 @@ class Settings:
     command: tuple[str, ...] = ()
     size: Size = Size(1280, 720)
     resizable: bool = True
+    has_audio: bool = True
     fps: int = 60
     gpu: str = "auto"
     hosts: tuple[str, ...] = ("127.0.0.1",)

@@ -8,7 +8,9 @@ from typing import Any
 
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters, RTCRtpSendParameters
 from aiortc.rtcrtpsender import RTCEncodedFrame, RTCRtpSender
+from aiortc.rtp import AnyRtcpPacket
 
+from streamer.audio.track import AudioTrack
 from streamer.rate_limit import RateLimit
 from streamer.rtc.extensions import StreamExtensionsMap
 from streamer.rtc.track import ViewerTrack
@@ -35,6 +37,12 @@ class StreamSender(RTCRtpSender):
         if isinstance(extensions, StreamExtensionsMap) and isinstance(transport, StreamDtlsTransport):
             extensions.next_sequence = transport.next_sequence
         await super().send(parameters)
+
+    async def _send_rtcp(self, packets: list[AnyRtcpPacket]) -> None:
+        track = self.track
+        # Of a sound that nobody listens to there is nothing to report.
+        if not isinstance(track, AudioTrack) or track.is_listening:
+            await super()._send_rtcp(packets)
 
     def _send_keyframe(self) -> None:
         track = self.track
