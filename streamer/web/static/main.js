@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Wires the client's parts together. */
 
+import { Sound } from "./audio.js";
 import { Clipboard } from "./clipboard.js";
 import { Clock } from "./clock.js";
 import { Connection } from "./connection.js";
@@ -51,6 +52,10 @@ const pointer = new Pointer(stage, screen, connection, {
     clipboard.gesture();
   },
 });
+const audio = new Sound(element("sound"), send, notices, (isOn, isAvailable) => {
+  menu.press("sound", isOn);
+  menu.allow("sound", isAvailable || isOn);
+});
 const overlay = new Overlay(element("overlay"), { stats, report: () => connection.getStats() });
 const panel = new Panel(element("panel"), () => {
   element("screen").play().catch(() => {});
@@ -64,6 +69,7 @@ const menu = new Menu(element("handle"), element("menu"), {
   "pointer-lock": lockPointer,
   paste: () => clipboard.read(),
   keyboard: () => keyboard.focus({ touch: true, show: true }),
+  sound: () => audio.toggle(),
   share: () => share.open(),
   statistics: toggleStatistics,
 }, () => keyboard.focus({ touch: isTouch }));
@@ -73,6 +79,7 @@ function handleShortcut(code) {
   else if (code === "KeyM") menu.toggle();
   else if (code === "KeyF") fullscreen.toggle();
   else if (code === "KeyP") lockPointer();
+  else if (code === "KeyA") audio.toggle();
   else return false;
   return true;
 }
@@ -112,6 +119,7 @@ const handlers = {
     console.warn("session:", message);
     notices.show(message, "warning");
   },
+  audio: ({ available }) => audio.setAvailable(Boolean(available)),
   frames: (message) => frameStats.addTraces(message),
 };
 
@@ -119,7 +127,10 @@ connection.addEventListener("message", ({ detail }) => {
   if (Object.hasOwn(handlers, detail?.type)) handlers[detail.type](detail);
 });
 
-connection.addEventListener("track", ({ detail }) => screen.setTrack(detail.track));
+connection.addEventListener("track", ({ detail: { track } }) => {
+  if (track.kind === "audio") audio.setTrack(track);
+  else screen.setTrack(track);
+});
 
 connection.addEventListener("open", ({ detail }) => {
   const isControl = detail.role === "control";
@@ -131,6 +142,7 @@ connection.addEventListener("open", ({ detail }) => {
   pointer.enabled = isControl;
   keyboard.enabled = isControl;
   clipboard.enabled = isControl;
+  audio.open();
   resizer.repeat();
   for (const action of ["share", "paste", "pointer-lock"]) menu.allow(action, isControl);
   if (!isControl) notices.show("You are watching. Your keys and mouse stay here.");
@@ -204,6 +216,7 @@ Object.defineProperty(window, "heliograph", {
 
 menu.allow("fullscreen", Fullscreen.isSupported);
 menu.allow("pointer-lock", Boolean(stage.requestPointerLock));
+menu.allow("sound", false);
 menu.allow("keyboard", isTouch || navigator.maxTouchPoints > 0);
 frameStats.watch(element("screen"));
 if (!window.isSecureContext) {
