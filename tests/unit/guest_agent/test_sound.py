@@ -24,6 +24,17 @@ from tests.support.streaming import WAIT_S, wait_until
 PROGRAMS = find_programs()
 needs_pulseaudio = pytest.mark.skipif(PROGRAMS is None, reason="pulseaudio or pulseaudio-utils is not installed")
 LEFT_HZ, RIGHT_HZ = 500, 1500
+# A program that knows ALSA alone: plays the default device.
+ALSA_PROGRAM = f"""
+import ctypes
+from bench.guest_programs.beep import tone_chunks
+alsa, pcm = ctypes.CDLL("libasound.so.2"), ctypes.c_void_p()
+assert alsa.snd_pcm_open(ctypes.byref(pcm), b"default", 0, 0) == 0
+assert alsa.snd_pcm_set_params(pcm, 2, 3, 2, 48000, 0, 100000) == 0
+while True:
+    for chunk in tone_chunks({LEFT_HZ}, {RIGHT_HZ}, 200):
+        assert alsa.snd_pcm_writei(pcm, chunk, ctypes.c_ulong(len(chunk) // 4)) > 0
+"""
 
 
 class SoundBench:
@@ -135,6 +146,14 @@ async def test_what_a_program_plays_is_recorded_and_nothing_is_left_in_its_home(
     program.signal(signal.SIGTERM)
     await program.ended
     assert not list(bench.home.rglob("*"))
+
+
+@needs_pulseaudio
+@pytest.mark.skipif(not sound.has_alsa_plugin(), reason="libasound2-plugins is not installed")
+async def test_a_program_that_knows_only_alsa_is_heard(bench: SoundBench) -> None:
+    bench.children.start("alsa", (sys.executable, "-c", ALSA_PROGRAM), environment=bench.environment)
+    with await bench.connect() as sock:
+        await wait_for_tones(sock)
 
 
 @needs_pulseaudio
