@@ -12,9 +12,7 @@ BEEP = (sys.executable, "-m", "bench.guest_programs.beep")
 _STATIC = Path(__file__).parent / "static"
 # Farther apart, and the one's partner was missed.
 _MAX_OFFSET_MS = 300.0
-_BEGIN = """
-import("/static/frame_stats.js").then(async ({ presentedAt }) => { window.sync = await watchSync(presentedAt); });
-"""
+_BEGIN = "\nwindow.sync = await watchSync();"
 
 
 async def switch_sound(page: Page) -> None:

@@ -115,6 +115,9 @@ def main() -> None:
     parser.add_argument("--period", type=float, default=0.7, help="seconds between two beeps, about (0.7)")
     parser.add_argument("--left", type=float, default=1000.0, help="the left channel's tone in Hz (1000)")
     parser.add_argument("--right", type=float, default=1000.0, help="the right channel's tone in Hz (1000)")
+    parser.add_argument(
+        "--late", type=float, default=0.0, help="ms that the flash comes late, to try a measurement (0)"
+    )
     parser.add_argument("--steady", action="store_true", help="the tone without end, no flash")
     arguments = parser.parse_args()
     player = Player()
@@ -132,7 +135,7 @@ def main() -> None:
         pause_s = arguments.period * (0.8 + 0.4 * chance.random())
         for _ in range(round(pause_s * RATE_HZ / _CHUNK_SAMPLES)):
             player.write(silence)
-        flash.at(time.monotonic() + player.latency_s())
+        flash.at(time.monotonic() + player.latency_s() + arguments.late / 1000)
         for chunk in beep:
             player.write(chunk)
 

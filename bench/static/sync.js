@@ -26,10 +26,18 @@ function heardAt(context, time) {
   return performanceTime + (time - contextTime) * 1000;
 }
 
-/** Times of the client's sound element and of the middle of the flash; both arrays grow. Needs a user's gesture before. */
-export async function watchSync(presentedAt, x = 128, y = 128) {
+/** What shows the picture: the page's canvas where it paints by itself, else its video. */
+function picture() {
+  const canvas = document.getElementById("canvas");
+  return canvas && !canvas.hidden ? canvas : document.getElementById("screen");
+}
+
+/**
+ * When the client's sound element beeps and when the point x, y of its picture turns bright, as an animation frame finds it;
+ * both arrays grow. Needs a user's gesture before.
+ */
+export async function watchSync(x = 128, y = 128) {
   const sound = document.getElementById("sound");
-  const video = document.getElementById("screen");
   const found = { beeps: [], flashes: [], outputLatencyMs: 0 };
   const context = new AudioContext({ latencyHint: 0, sampleRate: 48000 });
   await context.resume();
@@ -42,13 +50,13 @@ export async function watchSync(presentedAt, x = 128, y = 128) {
   context.createMediaStreamSource(sound.srcObject).connect(onsets);
   const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
   let isBright = false;
-  const look = (now, metadata) => {
-    canvas.drawImage(video, x, y, 1, 1, 0, 0, 1, 1);
+  const look = () => {
+    canvas.drawImage(picture(), x, y, 1, 1, 0, 0, 1, 1);
     const wasBright = isBright;
     isBright = canvas.getImageData(0, 0, 1, 1).data[0] > BRIGHT;
-    if (isBright && !wasBright) found.flashes.push(presentedAt(now, metadata));
-    video.requestVideoFrameCallback(look);
+    if (isBright && !wasBright) found.flashes.push(performance.now());
+    requestAnimationFrame(look);
   };
-  video.requestVideoFrameCallback(look);
+  requestAnimationFrame(look);
   return found;
 }

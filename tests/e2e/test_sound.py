@@ -183,10 +183,10 @@ async def test_a_beep_and_a_flash_are_together(
     async with visit.viewer(browser) as viewer:
         await viewer.open(session.url)
         await sync.begin(viewer.page)
-        await viewer.page.wait_for_function("() => sync.beeps.length > 8 && sync.flashes.length > 8", timeout=30_000)
+        await viewer.page.wait_for_function("() => sync.beeps.length > 11 && sync.flashes.length > 11", timeout=30_000)
         offsets = await sync.offsets_ms(viewer.page)
     with capsys.disabled():
         sys.stdout.write(f"\nbeep after flash: {', '.join(f'{offset:.0f}' for offset in offsets)} ms\n")
-    assert len(offsets) >= 7
+    assert len(offsets) >= 9
     # The aim is 40 ms; a machine that is busy with other tests may take its time.
-    assert abs(statistics.median(offsets)) < 100
+    assert abs(statistics.median(offsets)) < 120
