@@ -259,6 +259,11 @@ async def test_the_guests_sound_is_told_and_a_client_without_an_audio_section_ca
             assert (await viewer.wait_for("audio"))["available"]
             agent.send(Sound(False))
             await wait_until(lambda: not viewer.received("audio")[-1]["available"])
+            for number in range(1000):
+                agent.send(Sound(number % 2 == 0))
+            agent.send(Clipboard("that was all"))
+            await viewer.wait_for("clipboard")
+            assert len(viewer.received("audio")) < 12
             viewer.send("control", type="audio", on=True)
             assert (await viewer.wait_for("error"))["message"].startswith("audio.on")
             viewer.send("control", type="audio", on=False)
