@@ -10,6 +10,8 @@ from playwright.async_api import Page
 
 BEEP = (sys.executable, "-m", "bench.guest_programs.beep")
 _STATIC = Path(__file__).parent / "static"
+# What a page needs before it is opened: `measure.statistics()`.
+PROBE = _STATIC / "viewer.js"
 # Farther apart, and the one's partner was missed.
 _MAX_OFFSET_MS = 300.0
 _BEGIN = "\nwindow.sync = await watchSync();"

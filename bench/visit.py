@@ -20,7 +20,7 @@ from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 from tests.support.browser import PICTURE_SHOWN, chromium
 from tests.support.session import Session, SessionStarter
 
-STATIC = Path(__file__).parent / "static"
+_STATIC = Path(__file__).parent / "static"
 _WINDOW = {"width": 1280, "height": 720}
 # Chromium takes its time on a busy machine.
 _PICTURE_MS = 60_000
@@ -77,7 +77,7 @@ class Viewer:
 
     async def watch_barcodes(self) -> None:
         """Begin to read the guest's clock from each picture."""
-        module = (STATIC / "barcode.js").read_text(encoding="utf-8")
+        module = (_STATIC / "barcode.js").read_text(encoding="utf-8")
         await self.page.add_script_tag(type="module", content=f"{module}\nwindow.measure.start(watchBarcodes);")
 
     async def take_samples(self) -> list[PictureSample]:
@@ -117,7 +117,7 @@ async def viewer(browser: Browser, window: dict[str, int] | None = None) -> Asyn
     context = await browser.new_context(viewport=size, bypass_csp=True)
     try:
         page = await context.new_page()
-        await page.add_init_script(path=STATIC / "viewer.js")
+        await page.add_init_script(path=_STATIC / "viewer.js")
         yield Viewer(page)
     finally:
         await context.close()

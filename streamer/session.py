@@ -24,7 +24,6 @@ from streamer.frames import FrameRing, FrameSource, LinkMessage, WorkerLink
 from streamer.input.agent_link import AgentLink
 from streamer.input.messages import Input, MotionInput, RelativeInput
 from streamer.pipeline import Pipeline
-from streamer.rate_limit import RateLimit
 from streamer.rtc.peer import RtcSettings
 from streamer.rtc.track import StreamFrame
 from streamer.viewer import Role, Viewer
@@ -36,8 +35,6 @@ MAX_VIEWERS = 64
 MAX_CURSOR = 256
 # Each costs a PNG; animated cursors change 10 to 30 times a second.
 CURSOR_INTERVAL_S = 0.03
-# A sound server comes and goes a few times at most; a guest that says more is not listened to.
-SOUND_CHANGES_PER_S, SOUND_CHANGES_AT_ONCE = 0.5, 8
 # What H.264 can say at its highest level: 8192x4352, in any shape.
 MAX_MACROBLOCKS = 139_264
 SCANOUT = 0
@@ -97,7 +94,6 @@ class Session:
         self._next_cursor: CursorImage | None = None
         self._cursor_timer: asyncio.TimerHandle | None = None
         self._status: dict[str, Any] | None = None
-        self._sound_changes = RateLimit(SOUND_CHANGES_PER_S, SOUND_CHANGES_AT_ONCE)
         self._sound: dict[str, Any] = {"type": "audio", "available": self._audio.is_possible}
 
     async def run(self) -> None:
@@ -107,8 +103,8 @@ class Session:
                 self._tasks = tasks
                 tasks.create_task(self._source.run(self), name="frame link")
                 tasks.create_task(self._agent.run(), name="agent link")
-                tasks.create_task(self._pipeline.run(), name="pipeline")
                 tasks.create_task(self._audio.run(), name="audio")
+                tasks.create_task(self._pipeline.run(), name="pipeline")
         finally:
             self._tasks = None
             if self._cursor_timer is not None:
@@ -379,7 +375,7 @@ class Session:
 
     def _handle_guest_sound(self, is_available: bool) -> None:
         sound = {"type": "audio", "available": is_available and self._audio.is_possible}
-        if sound != self._sound and self._sound_changes.take():
+        if sound != self._sound:
             self._sound = sound
             self._broadcast(sound)
 

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable
 
 from guest_agent.link import Link, LinkError
 from guest_agent.messages import AGENT_TO_STREAMER, Clipboard, Error, Message, Sound
+from streamer.rate_limit import RateLimit
 
 _log = logging.getLogger(__name__)
 
 FIRST_RETRY_S = 0.1
 MAX_RETRY_S = 2.0
+# A sound server comes and goes a few times at most; a guest that says more is not listened to.
+SOUND_NEWS_PER_S, SOUND_NEWS_AT_ONCE = 0.5, 8
 
 
 class AgentLink:
@@ -30,6 +33,7 @@ class AgentLink:
         self._path = path
         self._on_clipboard = on_clipboard
         self._on_sound = on_sound
+        self._sound_news = RateLimit(SOUND_NEWS_PER_S, SOUND_NEWS_AT_ONCE)
         self._link: Link | None = None
 
     @property
@@ -76,7 +80,7 @@ class AgentLink:
                     match message:
                         case Clipboard(text):
                             self._on_clipboard(text)
-                        case Sound(is_available):
+                        case Sound(is_available) if self._sound_news.take():
                             self._on_sound(is_available)
                         case Error(text):
                             _log.warning("the guest agent: %s", text)

@@ -79,12 +79,12 @@ class Peer:
         self._is_lost = False
         self._channels: dict[str, RTCDataChannel] = {}
         self._refused_channels = 0
+        self.audio_track: AudioTrack | None = None  # there is one where the viewer offered to take sound
         self._connection = RTCPeerConnection(
             # One transport from the start: nothing is gathered that is not used.
             RTCConfiguration(iceServers=list(settings.ice_servers), bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
         )
         self.track = ViewerTrack(listener.handle_keyframe_wanted, listener.handle_sent)
-        self.audio_track: AudioTrack | None = None  # there is one where the viewer offered to take sound
         self._connection.on("connectionstatechange", self._guard(self._handle_state))
         self._connection.on("datachannel", self._guard(self._handle_channel))
 

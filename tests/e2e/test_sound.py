@@ -64,7 +64,7 @@ _PACKETS = """async () => {
 
 
 async def open_page(viewer: Client, url: str) -> None:
-    await viewer.page.add_init_script(path=visit.STATIC / "viewer.js")
+    await viewer.page.add_init_script(path=sync.PROBE)
     await viewer.open(url)
     await viewer.page.wait_for_function("() => !document.querySelector('[data-action=sound]').hidden")
 

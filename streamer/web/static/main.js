@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Wires the client's parts together. */
 
-import { Sound } from "./audio.js";
 import { Clipboard } from "./clipboard.js";
 import { Clock } from "./clock.js";
 import { Connection } from "./connection.js";
@@ -16,6 +15,7 @@ import { Overlay } from "./overlay.js";
 import { Resizer } from "./resize.js";
 import { Screen } from "./screen.js";
 import { ShareDialog } from "./share.js";
+import { Sound } from "./sound.js";
 
 const FAST_PINGS = 6;
 const FAST_PING_MS = 150;
@@ -52,7 +52,7 @@ const pointer = new Pointer(stage, screen, connection, {
     clipboard.gesture();
   },
 });
-const audio = new Sound(element("sound"), send, notices, (isOn, isAvailable) => {
+const sound = new Sound(element("sound"), send, notices, (isOn, isAvailable) => {
   menu.press("sound", isOn);
   menu.allow("sound", isAvailable || isOn);
 });
@@ -69,7 +69,7 @@ const menu = new Menu(element("handle"), element("menu"), {
   "pointer-lock": lockPointer,
   paste: () => clipboard.read(),
   keyboard: () => keyboard.focus({ touch: true, show: true }),
-  sound: () => audio.toggle(),
+  sound: () => sound.toggle(),
   share: () => share.open(),
   statistics: toggleStatistics,
 }, () => keyboard.focus({ touch: isTouch }));
@@ -79,7 +79,7 @@ function handleShortcut(code) {
   else if (code === "KeyM") menu.toggle();
   else if (code === "KeyF") fullscreen.toggle();
   else if (code === "KeyP") lockPointer();
-  else if (code === "KeyA") audio.toggle();
+  else if (code === "KeyA") sound.toggle();
   else return false;
   return true;
 }
@@ -119,7 +119,7 @@ const handlers = {
     console.warn("session:", message);
     notices.show(message, "warning");
   },
-  audio: ({ available }) => audio.setAvailable(Boolean(available)),
+  audio: ({ available }) => sound.setAvailable(Boolean(available)),
   frames: (message) => frameStats.addTraces(message),
 };
 
@@ -128,7 +128,7 @@ connection.addEventListener("message", ({ detail }) => {
 });
 
 connection.addEventListener("track", ({ detail: { track } }) => {
-  if (track.kind === "audio") audio.setTrack(track);
+  if (track.kind === "audio") sound.setTrack(track);
   else screen.setTrack(track);
 });
 
@@ -142,7 +142,7 @@ connection.addEventListener("open", ({ detail }) => {
   pointer.enabled = isControl;
   keyboard.enabled = isControl;
   clipboard.enabled = isControl;
-  audio.open();
+  sound.open();
   resizer.repeat();
   for (const action of ["share", "paste", "pointer-lock"]) menu.allow(action, isControl);
   if (!isControl) notices.show("You are watching. Your keys and mouse stay here.");

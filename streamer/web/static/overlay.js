@@ -17,7 +17,7 @@ export class Overlay {
     this.#element = element;
     this.#source = source;
     const list = element.appendChild(document.createElement("dl"));
-    for (const name of ["picture", "frames", "bit rate", "sound", "round trip", "lost", "", ...STAGES]) {
+    for (const name of ["picture", "frames", "bit rate", "round trip", "lost", "sound", "", ...STAGES]) {
       if (!name) {
         list.append(document.createElement("hr"), document.createElement("hr"));
         continue;
@@ -56,9 +56,9 @@ export class Overlay {
     this.#set("picture", `${stats.width}×${stats.height}`);
     this.#set("frames", `${stats.fps} /s`);
     this.#set("bit rate", bitrate >= 1e6 ? `${(bitrate / 1e6).toFixed(1)} Mb/s` : `${Math.round(bitrate / 1e3)} kb/s`);
-    this.#set("sound", soundRate >= 0.5 ? `${Math.round(soundRate)} kb/s` : "–");
     this.#set("round trip", milliseconds(stats.roundTripMs));
     this.#set("lost", inbound ? `${inbound.packetsLost ?? 0} packets` : "–");
+    this.#set("sound", soundRate >= 0.5 ? `${Math.round(soundRate)} kb/s` : "–");
     for (const stage of STAGES) {
       const { p50, p95 } = stats.latency[stage];
       this.#set(stage, `${milliseconds(p50)}  p95 ${milliseconds(p95)}`);
