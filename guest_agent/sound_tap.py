@@ -69,7 +69,8 @@ class SoundTap:
                     gone.cancel()
                     ended.cancel()
             finally:
-                recorder.signal(signal.SIGTERM)
+                # It has nothing to save, and must end even where the guest has stopped it.
+                recorder.signal(signal.SIGKILL)
 
     def _start(self, sock: socket.socket) -> Child | None:
         if self._programs is None:

@@ -96,7 +96,8 @@ async def bench() -> AsyncIterator[SoundBench]:
                 for task in running:
                     task.cancel()
         await children.end_all()
-        children.reap()
+        # A process whose threads end after its first one is a zombie before it can be waited for.
+        await wait_until(lambda: not children._children)
         children.close()
 
 
