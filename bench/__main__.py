@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import (
+    audio,
     commands,
     convert,
     density,
@@ -50,6 +51,7 @@ def _benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
         "pipeline": lambda: pipeline.run(sizes_of_pipeline, fps, seconds or 5.0, args.gpu),
         "density": lambda: asyncio.run(density.run(size, seconds=seconds or 6.0)),
         "idle": lambda: asyncio.run(idle.run(size, fps, seconds or 30.0)),
+        "audio": lambda: asyncio.run(audio.run(size, fps, seconds or 30.0)),
         "start": lambda: asyncio.run(start.run(args.repeats or 5)),
         "encode": lambda: encode.run(args.repeats or 180),
         "convert": lambda: convert.run(args.gpu, args.repeats or 60),
@@ -60,7 +62,7 @@ def _benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
 
 def main() -> int:
     """Run what the command line names; returns the exit code."""
-    usual = ["glass", "stages", "scroll", "pipeline", "idle", "start", "encode", "convert", "sender", "commands"]
+    usual = ["glass", "stages", "scroll", "pipeline", "idle", "audio", "start", "encode", "convert", "sender", "commands"]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     names = [*usual, *LONG]
     about = f"{', '.join(usual)} (these are the default); {', '.join(LONG)}; all"

@@ -15,6 +15,8 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 # The parts that are ours (or are there for us alone), in the order of tables. Others are the guest's programs.
 PARTS = ("gateway", "render worker", "streamer", "guest agent", "X server")
+# Ours too, where a session has sound.
+SOUND = ("pulseaudio", "parec")
 _MODULES = {
     "streamer.cli": "gateway",
     "render_core.worker": "render worker",
@@ -41,7 +43,7 @@ class Usage:
 
     @property
     def is_ours(self) -> bool:
-        return self.name in PARTS
+        return self.name in (*PARTS, *SOUND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +171,11 @@ def rates(before: tuple[float, Mapping[int, Usage]], after: tuple[float, Mapping
 
 def ours(by_name: Mapping[str, Rate]) -> Rate:
     """Add up the parts that are ours."""
-    mine = [rate for name, rate in by_name.items() if name in PARTS]
+    mine = [rate for name, rate in by_name.items() if name in (*PARTS, *SOUND)]
     return Rate(sum(rate.cpu for rate in mine), sum(rate.wakeups_per_s for rate in mine))
 
 
 def sorted_names(by_name: Mapping[str, Rate]) -> list[str]:
     """Return our parts in their order, then the rest by what it uses."""
-    rest = sorted((name for name in by_name if name not in PARTS), key=lambda name: -by_name[name].cpu)
-    return [name for name in PARTS if name in by_name] + rest
+    rest = sorted((name for name in by_name if name not in (*PARTS, *SOUND)), key=lambda name: -by_name[name].cpu)
+    return [name for name in (*PARTS, *SOUND) if name in by_name] + rest

@@ -35,6 +35,7 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
     parser.add_argument("--session-dir", type=Path, required=True, metavar="DIR", help="a private directory")
     parser.add_argument("--size", type=_size, default=(1280, 720), metavar="WxH", help="the screen's first size")
     parser.add_argument("--venus", metavar="PATH", help="the render worker's socket for programs' graphics")
+    parser.add_argument("--sound-fd", type=int, metavar="N", help="listening socket for who wants the sound")
     parser.add_argument("--desktop", action="store_true", help="run the default desktop")
     parser.add_argument("command", nargs="*", metavar="CMD", help="the guest's program, after --")
     found = parser.parse_args(arguments)
@@ -49,6 +50,7 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
         height=found.size[1],
         command=tuple(found.command),
         venus_path=found.venus,
+        sound_fd=found.sound_fd,
     )
 
 

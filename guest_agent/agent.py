@@ -29,12 +29,15 @@ from guest_agent.messages import (
     Exited,
     Graphics,
     Message,
+    Sound,
     Stop,
 )
 from guest_agent.messages import Clipboard as ClipboardText
 from guest_agent.messages import Error as ErrorMessage
 from guest_agent.pointer import PointerDevice, open_pointer
 from guest_agent.session import EXIT_NOT_FOUND, Session, make_environment
+from guest_agent.sound import SoundServer, find_programs, without_host_sound
+from guest_agent.sound_tap import SoundTap
 from guest_agent.x_connection import XConnection, XConnectionError, XError
 
 _log = logging.getLogger(__name__)
@@ -52,6 +55,7 @@ class Settings:
     height: int
     command: tuple[str, ...]  # empty: the default desktop
     venus_path: str | None = None  # programs wait for the gateway's word on their graphics, if there is one
+    sound_fd: int | None = None  # listening socket; None: the session has no sound
 
 
 class AgentError(Exception):
@@ -72,6 +76,7 @@ class Agent:
         self._control: Link | None = None
         self._streamer: Link | None = None
         self._pointer: PointerDevice | None = None
+        self._sound: SoundServer | None = None
         self._is_orphan = False
         loop = asyncio.get_running_loop()
         self._over: asyncio.Future[None] = loop.create_future()
@@ -164,6 +169,7 @@ class Agent:
             injector = Injector(Keyboard(x), self._pointer, lambda: (desk.screen.width, desk.screen.height))
             environment = make_environment(server.environment(), self._directory / "runtime")
             async with asyncio.TaskGroup() as tasks:
+                environment = self._start_sound(tasks, children, environment)
                 tasks.create_task(_watch_server(server))
                 tasks.create_task(desk.watch())
                 tasks.create_task(run_display_link(settings.display_path, desk))
@@ -173,6 +179,8 @@ class Agent:
 
     async def _run_program(self, children: Children, environment: dict[str, str], control: Link) -> None:
         command = self._settings.command
+        if self._sound is not None:
+            await self._sound.wait_up()
         session = Session(children, await self._add_graphics(environment))
         try:
             main = session.start_program(command) if command else session.start_desktop()
@@ -201,6 +209,26 @@ class Agent:
             _log.warning("guest programs have no OpenGL on Vulkan: Mesa's zink is missing (libgl1-mesa-dri)")
         return with_graphics(environment, graphics_variables(driver, path, is_cpu=graphics.kind == "cpu"))
 
+    def _start_sound(self, tasks: asyncio.TaskGroup, children: Children, environment: dict[str, str]) -> dict[str, str]:
+        """Start the session's sound; return the programs' environment, which leads to it and not to the host's."""
+        environment = without_host_sound(environment)
+        if self._settings.sound_fd is None:
+            return environment
+        programs = find_programs(environment.get("PATH"))
+        if programs is None:
+            _log.warning("the session has no sound: pulseaudio and pulseaudio-utils are not installed")
+        else:
+            self._sound = SoundServer(children, programs, self._directory, self._directory / "runtime")
+            self._sound.prepare()
+            environment |= self._sound.environment()
+            tasks.create_task(self._sound.run(self._send_sound))
+        tasks.create_task(SoundTap(children, programs, environment, self._settings.sound_fd).run())
+        return environment
+
+    def _send_sound(self) -> None:
+        if self._streamer is not None and self._settings.sound_fd is not None:
+            self._streamer.send(Sound(self._sound is not None and self._sound.is_available))
+
     def _handle_guest_text(self, text: str) -> None:
         if self._streamer is not None:
             _send_text(self._streamer, text)
@@ -224,6 +252,7 @@ class Agent:
 
     async def _serve_streamer(self, link: Link, injector: Injector, clipboard: Clipboard) -> None:
         try:
+            self._send_sound()
             if clipboard.guest_text:
                 _send_text(link, clipboard.guest_text)
             while (message := await link.receive()) is not None:

@@ -78,8 +78,10 @@ class Children:
         directory: Path | None = None,
         death_signal: signal.Signals = signal.SIGKILL,
         output_fd: int = 2,
+        stdout_fd: int | None = None,
     ) -> Child:
-        """Start a program in a session of its own; its output goes to `output_fd`, our stderr.
+        """Start a program in a session of its own; its output goes to `output_fd`, our stderr, or stdout's to
+        `stdout_fd`.
 
         It gets `death_signal` when this process dies without ending it.
 
@@ -96,7 +98,7 @@ class Children:
             process = subprocess.Popen(
                 arguments,
                 stdin=subprocess.DEVNULL,
-                stdout=output_fd,
+                stdout=output_fd if stdout_fd is None else stdout_fd,
                 stderr=output_fd,
                 env=dict(environment),
                 cwd=directory,

@@ -158,6 +158,14 @@ class Clipboard(Message):
     text: str = string(max_bytes=MAX_CLIPBOARD_BYTES)
 
 
+@dataclass(frozen=True, slots=True)
+class Sound(Message):
+    """Whether the session has sound that can be listened to, at the sound socket."""
+
+    type: ClassVar[str] = "sound"
+    available: bool = boolean()
+
+
 # Gateway ↔ its children
 
 
@@ -265,7 +273,7 @@ class Metrics(Message):
 
 
 STREAMER_TO_AGENT = MessageSet(Key, Text, Motion, Relative, Button, Wheel, ReleaseAll, Clipboard)
-AGENT_TO_STREAMER = MessageSet(Clipboard)
+AGENT_TO_STREAMER = MessageSet(Clipboard, Sound)
 GATEWAY_TO_AGENT = MessageSet(Graphics, Stop)
 AGENT_TO_GATEWAY = MessageSet(AgentReady, Exited)
 GATEWAY_TO_WORKER = MessageSet()

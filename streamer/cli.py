@@ -163,6 +163,7 @@ def _add_session_options(parser: argparse.ArgumentParser) -> None:
     add("--size", type=checked(parse_size), default=defaults.size, metavar="WxH", help="at the start: %(default)s")
     add("--no-resize", dest="resizable", action="store_false", help="keep that size, whatever the browser's window is")
     add("--fps", type=integer(1, MAX_FPS), default=defaults.fps, metavar="N", help="at most; %(default)s")
+    add("--no-audio", dest="has_audio", action="store_false", help="the guest has no sound")
     add("--gpu", default=defaults.gpu, metavar="ID", help="auto, cpu, or an index or UUID of `heliograph devices`")
     add("--convert", choices=("auto", "cpu", "gpu"), default=defaults.convert, help="where colours are converted")
     add("--encoder", default=defaults.encoder, metavar="NAME", help="auto, or a name of `heliograph devices`")

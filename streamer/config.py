@@ -64,6 +64,7 @@ class Settings:
     command: tuple[str, ...] = ()
     size: Size = Size(1280, 720)
     resizable: bool = True
+    has_audio: bool = True
     fps: int = 60
     gpu: str = "auto"
     hosts: tuple[str, ...] = ("127.0.0.1",)
@@ -246,7 +247,7 @@ def same_host(origin: str, host: str) -> bool:
 def runtime_directory() -> Path:
     """Return where session directories go: $XDG_RUNTIME_DIR if it is ours and short enough, else /tmp."""
     value = os.environ.get("XDG_RUNTIME_DIR", "")
-    # A socket's path has at most 107 bytes, and the session's part takes about 40.
+    # A socket's path has at most 107 bytes, and the session's part takes up to 47.
     if value.startswith("/") and len(os.fsencode(value)) <= 60:
         path = Path(value)
         try:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from guest_agent.graphics import GuestDriver, find_driver
+from guest_agent.sound import find_programs, has_alsa_plugin
 from streamer.config import runtime_directory, version, vulkan_environment
 from streamer.devices import ProbeError, VulkanDevice, query_devices, query_encoders, query_guest_device
 
@@ -79,6 +80,7 @@ def examine(report: Callable[[Finding], None] = lambda finding: None) -> list[Fi
         check_desktop,
         check_vulkan,
         check_guest_graphics,
+        check_sound,
         check_encoders,
         check_kernel,
         check_runtime_directory,
@@ -218,6 +220,19 @@ def check_guest_graphics(driver: GuestDriver | None = None) -> list[Finding]:
     else:
         findings.append(Finding("guests' OpenGL", "OK", f"zink, {driver.zink}"))
     return findings
+
+
+def check_sound(path: str | None = None, root: Path = Path("/")) -> list[Finding]:
+    """The guest's sound server and what records from it. A session does without, if need be."""
+    name = "guests' sound"
+    programs = find_programs(path)
+    if programs is None:
+        loss = "pulseaudio or parec is not installed: sessions are silent"
+        return [Finding(name, "WARN", loss, install("pulseaudio", "pulseaudio-utils"))]
+    if not has_alsa_plugin(root):
+        loss = "programs that know only ALSA are silent"
+        return [Finding(name, "WARN", f"{programs.server}; {loss}", install("libasound2-plugins"))]
+    return [Finding(name, "OK", f"{programs.server}, {programs.recorder}, ALSA's plugin")]
 
 
 def check_encoders() -> list[Finding]:

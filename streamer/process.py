@@ -81,6 +81,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--control-fd", type=int, required=True, help="socket to the gateway")
     parser.add_argument("--frames", required=True, help="path of the render worker's frame socket")
     parser.add_argument("--agent", required=True, help="path of the guest agent's socket")
+    parser.add_argument("--sound", help="path of the socket that the guest's sound comes from; none: no sound")
     parser.add_argument("--host", action="append", type=_checked(parse_host), help="address media may use")
     parser.add_argument("--udp-ports", type=_checked(parse_udp_ports), help="FIRST-LAST")
     parser.add_argument("--ice-server", action="append", type=_checked(parse_ice_server), default=[])
@@ -110,6 +111,7 @@ def session_settings(parsed: argparse.Namespace) -> SessionSettings:
         fps=parsed.fps,
         bitrate_bps=parsed.bitrate,
         is_resizable=not parsed.no_resize,
+        sound_path=parsed.sound,
     )
 
 

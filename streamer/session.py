@@ -13,6 +13,8 @@ from typing import Any
 
 from guest_agent.messages import CloseViewer, Message, MessageError, Metrics, Signal
 from render_core import CursorImage, CursorMove, Device, ScanoutOff
+from streamer.audio.stream import AudioStream
+from streamer.audio.track import AudioTrack
 from streamer.config import version
 from streamer.cursor import encode_png
 from streamer.encode.encoder import Encoder, EncoderSettings
@@ -48,6 +50,7 @@ class SessionSettings:
     fps: int = 60
     bitrate_bps: int | None = None
     is_resizable: bool = True
+    sound_path: str | None = None
 
 
 class Session:
@@ -69,7 +72,8 @@ class Session:
         self._profile = profile
         self._send = send
         self._source = FrameSource(settings.frames_path, open_link, link_errors)
-        self._agent = AgentLink(settings.agent_path, self._handle_guest_clipboard)
+        self._agent = AgentLink(settings.agent_path, self._handle_guest_clipboard, self._handle_guest_sound)
+        self._audio = AudioStream(settings.sound_path)
         self._pipeline = Pipeline(
             self._open_encoder,
             self._handle_frame,
@@ -90,6 +94,7 @@ class Session:
         self._next_cursor: CursorImage | None = None
         self._cursor_timer: asyncio.TimerHandle | None = None
         self._status: dict[str, Any] | None = None
+        self._sound: dict[str, Any] = {"type": "audio", "available": self._audio.is_possible}
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -98,6 +103,7 @@ class Session:
                 self._tasks = tasks
                 tasks.create_task(self._source.run(self), name="frame link")
                 tasks.create_task(self._agent.run(), name="agent link")
+                tasks.create_task(self._audio.run(), name="audio")
                 tasks.create_task(self._pipeline.run(), name="pipeline")
         finally:
             self._tasks = None
@@ -162,6 +168,15 @@ class Session:
             "encoder_failures": statistics.encoder_failures,
             "bitrate_target_bps": self._pipeline.bitrate_bps,
         }
+        audio = self._audio.statistics
+        values |= {
+            "audio_listeners": self._audio.listeners,
+            "audio_recording": int(self._audio.is_recording),
+            "audio_frames": audio.frames,
+            "audio_packets": audio.packets,
+            "audio_bytes": audio.bytes,
+            "audio_encode_seconds": audio.encode_ns / 1e9,
+        }
         peers = [viewer.peer for viewer in self._viewers.values() if viewer.peer is not None]
         sums = [peer.statistics for peer in peers]
         values |= {
@@ -192,7 +207,7 @@ class Session:
         self._update_active()
 
     def handle_control_open(self, viewer: Viewer) -> None:
-        for message in (self._screen, self._cursor, self._status):
+        for message in (self._screen, self._cursor, self._status, self._sound):
             if message is not None:
                 viewer.send(message)
         if self._owner is not None:
@@ -219,6 +234,12 @@ class Session:
             self._set_owner(viewer)
         elif self._owner is viewer:
             self._ask_for_size()
+
+    def handle_audio(self, track: AudioTrack, is_on: bool) -> None:
+        if is_on:
+            self._audio.listen(track)
+        else:
+            self._audio.leave(track)
 
     def _set_owner(self, viewer: Viewer) -> None:
         self._owner = viewer
@@ -351,6 +372,12 @@ class Session:
         for viewer in self._viewers.values():
             if viewer.role == "control":
                 viewer.send_clipboard(text)
+
+    def _handle_guest_sound(self, is_available: bool) -> None:
+        sound = {"type": "audio", "available": is_available and self._audio.is_possible}
+        if sound != self._sound:
+            self._sound = sound
+            self._broadcast(sound)
 
 
 def _clamp(pixels: int) -> int:

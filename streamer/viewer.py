@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
 from guest_agent.messages import Message, MessageError
+from streamer.audio.track import AudioTrack
 from streamer.input.messages import (
+    AudioRequest,
     Input,
     KeyframeRequest,
     Ping,
@@ -60,6 +62,7 @@ class ViewerHost(Protocol):
     def handle_keyframe_wanted(self) -> None: ...
     def handle_input(self, viewer: Viewer, message: Input) -> None: ...
     def handle_resize(self, viewer: Viewer, width: int, height: int) -> None: ...
+    def handle_audio(self, track: AudioTrack, is_on: bool) -> None: ...
 
 
 class Viewer:
@@ -160,6 +163,8 @@ class Viewer:
         if peer is None:
             return
         self._disconnect()
+        if peer.audio_track is not None:
+            self._host.handle_audio(peer.audio_track, False)
         try:
             async with asyncio.timeout(5):
                 await peer.close()
@@ -286,6 +291,11 @@ class Viewer:
                 self._host.handle_keyframe_wanted()
             case Presented():
                 self.presented += 1
+            case AudioRequest(on):
+                if self._peer is not None and self._peer.audio_track is not None:
+                    self._host.handle_audio(self._peer.audio_track, on)
+                elif on:
+                    self.send_error("audio.on: the offer has no audio section")
             case _ if self.role == "view":
                 if not self._is_refused:
                     self._is_refused = True

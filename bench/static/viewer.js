@@ -42,6 +42,9 @@ window.measure = {
     return found;
   },
 
+  /** All that WebRTC knows of the newest connection. */
+  async statistics() { return (await peers.at(-1)?.getStats()) ?? new Map(); },
+
   /** Starts to read the guest's clock from each presented picture. */
   start(watchBarcodes) {
     watchBarcodes(document.getElementById("screen"), ({ clockNs, rtp, presentMs, nowMs }) => {

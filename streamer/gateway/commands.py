@@ -63,8 +63,8 @@ def _venus_options(limits: Sequence[str], has_swapchain: bool) -> tuple[str, ...
     return words if has_swapchain else (*words, "--no-swapchain")
 
 
-def streamer_spec(settings: Settings, frames: Path, agent: Path) -> ChildSpec:
-    """The streamer; it connects to the sockets at `frames` and `agent`."""
+def streamer_spec(settings: Settings, frames: Path, agent: Path, sound: Path | None = None) -> ChildSpec:
+    """The streamer; it connects to the sockets at `frames`, `agent` and, where there is sound, `sound`."""
     options = ["--log-level", settings.log_level]
     for host in media_addresses(settings.hosts):
         options += ["--host", host]
@@ -76,6 +76,8 @@ def streamer_spec(settings: Settings, frames: Path, agent: Path) -> ChildSpec:
         options += ["--bitrate", str(settings.bitrate_bps)]
     if not settings.resizable:
         options.append("--no-resize")
+    if sound is not None:
+        options += ["--sound", os.fspath(sound)]
     return ChildSpec(
         name="streamer",
         command=(
@@ -87,21 +89,24 @@ def streamer_spec(settings: Settings, frames: Path, agent: Path) -> ChildSpec:
     )
 
 
-def agent_spec(settings: Settings, agent_fd: int, display: Path, venus: Path, session_dir: Path) -> ChildSpec:
+def agent_spec(
+    settings: Settings, agent_fd: int, display: Path, venus: Path, session_dir: Path, sound_fd: int | None = None
+) -> ChildSpec:
     """The guest agent, which connects to the socket at `display`, and whose programs connect to the one at `venus`.
 
-    The listening fd stays the caller's.
+    The listening fds stay the caller's; without `sound_fd` the session has no sound.
     """
+    sound = () if sound_fd is None else ("--sound-fd", str(sound_fd))
     guest = ("--desktop",) if settings.mode == "desktop" else ("--", *settings.command)
     return ChildSpec(
         name="guest agent",
         command=(
             *(*_PYTHON, "guest_agent", "--agent-fd", str(agent_fd), "--display", os.fspath(display)),
             *("--venus", os.fspath(venus)),
-            *("--session-dir", os.fspath(session_dir), "--size", str(settings.size)),
+            *("--session-dir", os.fspath(session_dir), "--size", str(settings.size), *sound),
         ),
         guest=guest,
-        fds=(agent_fd,),
+        fds=(agent_fd,) if sound_fd is None else (agent_fd, sound_fd),
         accepts=AGENT_TO_GATEWAY,
         restarts=False,
         # It has programs of the guest's to end in order.

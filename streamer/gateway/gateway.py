@@ -61,9 +61,19 @@ class _Gateway:
         # Each program that draws connects here: those that come while a worker restarts wait.
         venus = session_dir.listen("venus.sock", socket.SOCK_STREAM, backlog=128)
         path = session_dir.path
+        sound = session_dir.listen("sound.sock", socket.SOCK_STREAM) if settings.has_audio else None
         worker = worker_spec(settings, display.fileno(), frames.fileno(), venus.fileno(), vulkan_environment())
-        streamer = streamer_spec(settings, path / "frames.sock", path / "agent.sock")
-        guest_agent = agent_spec(settings, agent.fileno(), path / "display.sock", path / "venus.sock", path)
+        streamer = streamer_spec(
+            settings, path / "frames.sock", path / "agent.sock", path / "sound.sock" if sound is not None else None
+        )
+        guest_agent = agent_spec(
+            settings,
+            agent.fileno(),
+            path / "display.sock",
+            path / "venus.sock",
+            path,
+            sound.fileno() if sound is not None else None,
+        )
         self._streamer_name = streamer.name
         self._agent_name = guest_agent.name
         self._settings = settings

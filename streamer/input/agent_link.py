@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The streamer's end of the agent link: connects, connects again, carries input out and the guest's clipboard in."""
+"""The streamer's end of the agent link: connects, connects again, carries input out, clipboard and news in."""
 
 from __future__ import annotations
 
@@ -9,21 +9,31 @@ import socket
 from collections.abc import Callable, Iterable
 
 from guest_agent.link import Link, LinkError
-from guest_agent.messages import AGENT_TO_STREAMER, Clipboard, Error, Message
+from guest_agent.messages import AGENT_TO_STREAMER, Clipboard, Error, Message, Sound
+from streamer.rate_limit import RateLimit
 
 _log = logging.getLogger(__name__)
 
 FIRST_RETRY_S = 0.1
 MAX_RETRY_S = 2.0
+# A sound server comes and goes a few times at most; a guest that says more is not listened to.
+SOUND_NEWS_PER_S, SOUND_NEWS_AT_ONCE = 0.5, 8
 
 
 class AgentLink:
     """Event loop only. `run()` keeps it connected; input while it is not is lost (a key that was typed blindly must
     not come up later)."""
 
-    def __init__(self, path: str, on_clipboard: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        path: str,
+        on_clipboard: Callable[[str], None],
+        on_sound: Callable[[bool], None] = lambda is_available: None,
+    ) -> None:
         self._path = path
         self._on_clipboard = on_clipboard
+        self._on_sound = on_sound
+        self._sound_news = RateLimit(SOUND_NEWS_PER_S, SOUND_NEWS_AT_ONCE)
         self._link: Link | None = None
 
     @property
@@ -70,6 +80,8 @@ class AgentLink:
                     match message:
                         case Clipboard(text):
                             self._on_clipboard(text)
+                        case Sound(is_available) if self._sound_news.take():
+                            self._on_sound(is_available)
                         case Error(text):
                             _log.warning("the guest agent: %s", text)
             finally:

@@ -152,6 +152,14 @@ class KeyframeRequest(ClientMessage):
     type: ClassVar[str] = "keyframe"
 
 
+@dataclass(frozen=True, slots=True)
+class AudioRequest(ClientMessage):
+    """The viewer wants to hear the guest, or no longer."""
+
+    type: ClassVar[str] = "audio"
+    on: bool = boolean()
+
+
 Input = (
     MotionInput
     | RelativeInput
@@ -176,6 +184,7 @@ _CONTROL = MessageSet(
     Ping,
     Presented,
     KeyframeRequest,
+    AudioRequest,
 )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One viewer's WebRTC connection: answers an offer, sends the video, carries the two data channels."""
+"""One viewer's WebRTC connection: answers an offer, sends video and sound, carries the two data channels."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from aiortc import (
 )
 from aiortc.exceptions import InvalidStateError, OperationError
 
+from streamer.audio.track import AudioTrack
 from streamer.rtc import overrides
 from streamer.rtc.ice import GatheringError, StreamConnection
 from streamer.rtc.native_sender import NativeSender
@@ -86,6 +87,7 @@ class Peer:
         self._is_lost = False
         self._channels: dict[str, RTCDataChannel] = {}
         self._refused_channels = 0
+        self.audio_track: AudioTrack | None = None  # there is one where the viewer offered to take sound
         self._connection = RTCPeerConnection(
             # One transport from the start: nothing is gathered that is not used.
             RTCConfiguration(iceServers=list(settings.ice_servers), bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
@@ -150,6 +152,13 @@ class Peer:
         transceiver.setCodecPreferences(
             [codec for codec in RTCRtpSender.getCapabilities("video").codecs if codec.name.upper() in ("H264", "RTX")]
         )
+        if offer.has_audio:
+            # By a transceiver of its own, in a stream of its own: lip-sync would make the picture wait for the sound.
+            self.audio_track = AudioTrack()
+            listening = connection.addTransceiver(self.audio_track, direction="sendonly")
+            listening.setCodecPreferences(
+                [c for c in RTCRtpSender.getCapabilities("audio").codecs if c.mimeType.lower() == "audio/opus"]
+            )
         try:
             await connection.setRemoteDescription(RTCSessionDescription(sdp=offer.sdp, type="offer"))
             self._bind(offer)
@@ -218,6 +227,8 @@ class Peer:
         self._is_closed = True
         self._is_lost = True
         self.track.stop()
+        if self.audio_track is not None:
+            self.audio_track.stop()
         await self._connection.close()
 
     def _handle_state(self) -> None:

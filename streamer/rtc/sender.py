@@ -17,6 +17,7 @@ from aiortc.rtcrtpsender import RTCEncodedFrame, RTCRtpSender
 from aiortc.rtp import RTCP_RTPFB_NACK, AnyRtcpPacket, RtcpRtpfbPacket, RtcpSrPacket
 from aiortc.stats import RTCStatsReport
 
+from streamer.audio.track import AudioTrack
 from streamer.rate_limit import RateLimit
 from streamer.rtc.extensions import StreamExtensionsMap
 from streamer.rtc.native_sender import MAX_RESENT_PER_S, NativeSender, NativeSenderError, sender_parameters
@@ -77,6 +78,10 @@ class StreamSender(RTCRtpSender):
             self._RTCRtpSender__rtp_exited.set()  # type: ignore[attr-defined]
 
     async def _send_rtcp(self, packets: list[AnyRtcpPacket]) -> None:
+        track = self.track
+        if isinstance(track, AudioTrack) and not track.is_listening:
+            # Of a sound that nobody listens to there is nothing to report.
+            return
         if self.native is not None:
             for packet in packets:
                 if isinstance(packet, RtcpSrPacket):

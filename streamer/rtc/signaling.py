@@ -30,9 +30,11 @@ class SignalError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The client's offer: one video section, one for data channels. Its candidates have addresses."""
+    """The client's offer: one video section, one for data channels, perhaps one for sound. Its candidates have
+    addresses."""
 
     sdp: str
+    has_audio: bool = False
 
     @property
     def takes_either_dtls_role(self) -> bool:
@@ -95,8 +97,8 @@ def _parse_offer(message: Mapping[str, Any]) -> Offer:
     except Exception as error:
         raise SignalError(f"offer.sdp: is malformed ({type(error).__name__}: {str(error)[:100]})") from error
     kinds = [media.kind for media in description.media]
-    if sorted(kinds) != ["application", "video"]:
-        raise SignalError("offer.sdp: must have one video section and one for data channels, and no other")
+    if sorted(kinds) not in (["application", "video"], ["application", "audio", "video"]):
+        raise SignalError("offer.sdp: must have one video section, one for data channels, at most one audio section")
     for media in description.media:
         if media.port == 0:
             raise SignalError(f"offer.sdp: the {media.kind} section is rejected (port 0)")
@@ -116,7 +118,13 @@ def _parse_offer(message: Mapping[str, Any]) -> Offer:
         raise SignalError("offer.sdp: the video section must be recvonly")
     if not any(codec.name.upper() == "H264" for codec in video.rtp.codecs):
         raise SignalError("offer.sdp: the video section offers no H.264")
-    return Offer(text)
+    audio = next((media for media in description.media if media.kind == "audio"), None)
+    if audio is not None:
+        if audio.direction not in ("recvonly", "sendrecv"):
+            raise SignalError("offer.sdp: the audio section must be recvonly")
+        if not any(codec.name.lower() == "opus" for codec in audio.rtp.codecs):
+            raise SignalError("offer.sdp: the audio section offers no Opus")
+    return Offer(text, has_audio=audio is not None)
 
 
 def _parse_candidate(message: Mapping[str, Any]) -> TrickledCandidate:

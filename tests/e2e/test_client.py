@@ -295,6 +295,30 @@ async def test_share_links_open_the_session(browser: Browser) -> None:
         assert len(await _typed(session.streamer, 2)) == 2
 
 
+async def test_sound_is_switched_on_by_a_person_and_remembered_as_a_hint(browser: Browser) -> None:
+    async with fake_session() as session, client(browser) as viewer:
+        await viewer.open(session.server.url(Role.CONTROL))
+        peer = await session.streamer.wait_viewer()
+        button = viewer.page.locator("#menu [data-action=sound]")
+        assert await button.is_hidden()
+        peer.send({"type": "audio", "available": True})
+        for count, is_on in ((1, True), (2, False), (3, True)):
+            await viewer.page.locator("#handle").click()
+            await expect(button).to_be_visible()
+            await button.click()
+            told = await session.streamer.wait_messages("audio", count)
+            assert told[-1]["on"] is is_on
+            await expect(button).to_have_attribute("aria-pressed", str(is_on).lower())
+        # A new connection of the same page goes on; a new page waits for a gesture.
+        session.streamer.restart()
+        await session.streamer.wait_messages("audio", 4)
+        await viewer.page.reload()
+        await viewer.wait_picture()
+        (await session.streamer.wait_viewer()).send({"type": "audio", "available": True})
+        await expect(viewer.page.locator("#notices")).to_contain_text("Sound is off")
+        assert len(session.streamer.messages("audio")) == 4
+
+
 async def test_link_from_another_site_opens_the_session(browser: Browser) -> None:
     async with fake_session() as session, client(browser) as viewer:
         link = session.server.url(Role.CONTROL)

@@ -117,13 +117,15 @@ async def session_bench(**settings: Any) -> AsyncIterator[SessionBench]:
 class AiortcViewer:
     """A viewer made of aiortc's receiver and data channels."""
 
-    def __init__(self, bench: SessionBench, number: int, role: str = "control") -> None:
+    def __init__(self, bench: SessionBench, number: int, role: str = "control", *, has_audio: bool = False) -> None:
         overrides.install()
         self._bench = bench
         self.number = number
         self.role = role
         self.connection = RTCPeerConnection()
         self.connection.addTransceiver("video", direction="recvonly")
+        if has_audio:
+            self.connection.addTransceiver("audio", direction="recvonly")
         self.connection.on("track", self._handle_track)
         self.channels: dict[str, RTCDataChannel] = {
             "control": self.connection.createDataChannel("control"),
@@ -136,6 +138,7 @@ class AiortcViewer:
         self._reader: asyncio.Task[None] | None = None
         self._tasks = asyncio.TaskGroup()
         self._track: MediaStreamTrack | None = None
+        self.audio: MediaStreamTrack | None = None
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
@@ -157,7 +160,10 @@ class AiortcViewer:
         await self._tasks.__aexit__(None, None, None)
 
     def _handle_track(self, track: MediaStreamTrack) -> None:
-        self._track = track
+        if track.kind == "audio":
+            self.audio = track
+        else:
+            self._track = track
 
     async def _read(self, track: MediaStreamTrack) -> None:
         try:

@@ -16,6 +16,7 @@ import { Painter, hasGpu, isPaintingSupported } from "./painter.js";
 import { Resizer } from "./resize.js";
 import { Screen } from "./screen.js";
 import { ShareDialog } from "./share.js";
+import { Sound } from "./sound.js";
 
 const FAST_PINGS = 6;
 const FAST_PING_MS = 150;
@@ -53,6 +54,10 @@ const pointer = new Pointer(stage, screen, connection, {
     clipboard.gesture();
   },
 });
+const sound = new Sound(element("sound"), send, notices, (isOn, isAvailable) => {
+  menu.press("sound", isOn);
+  menu.allow("sound", isAvailable || isOn);
+});
 const overlay = new Overlay(element("overlay"), { stats, report: () => connection.getStats() });
 const panel = new Panel(element("panel"), () => {
   element("screen").play().catch(() => {});
@@ -66,6 +71,7 @@ const menu = new Menu(element("handle"), element("menu"), {
   "pointer-lock": lockPointer,
   paste: () => clipboard.read(),
   keyboard: () => keyboard.focus({ touch: true, show: true }),
+  sound: () => sound.toggle(),
   share: () => share.open(),
   statistics: toggleStatistics,
 }, () => keyboard.focus({ touch: isTouch }));
@@ -81,6 +87,7 @@ function handleShortcut(code) {
   else if (code === "KeyM") menu.toggle();
   else if (code === "KeyF") fullscreen.toggle();
   else if (code === "KeyP") lockPointer();
+  else if (code === "KeyA") sound.toggle();
   else return false;
   return true;
 }
@@ -120,6 +127,7 @@ const handlers = {
     console.warn("session:", message);
     notices.show(message, "warning");
   },
+  audio: ({ available }) => sound.setAvailable(Boolean(available)),
   frames: (message) => frameStats.addTraces(message),
 };
 
@@ -127,7 +135,10 @@ connection.addEventListener("message", ({ detail }) => {
   if (Object.hasOwn(handlers, detail?.type)) handlers[detail.type](detail);
 });
 
-connection.addEventListener("track", ({ detail }) => screen.setTrack(detail.track));
+connection.addEventListener("track", ({ detail: { track } }) => {
+  if (track.kind === "audio") sound.setTrack(track);
+  else screen.setTrack(track);
+});
 
 connection.addEventListener("open", ({ detail }) => {
   const isControl = detail.role === "control";
@@ -139,6 +150,7 @@ connection.addEventListener("open", ({ detail }) => {
   pointer.enabled = isControl;
   keyboard.enabled = isControl;
   clipboard.enabled = isControl;
+  sound.open();
   resizer.repeat();
   for (const action of ["share", "paste", "pointer-lock"]) menu.allow(action, isControl);
   if (!isControl) notices.show("You are watching. Your keys and mouse stay here.");
@@ -212,6 +224,7 @@ Object.defineProperty(window, "heliograph", {
 
 menu.allow("fullscreen", Fullscreen.isSupported);
 menu.allow("pointer-lock", Boolean(stage.requestPointerLock));
+menu.allow("sound", false);
 menu.allow("keyboard", isTouch || navigator.maxTouchPoints > 0);
 frameStats.watch(element("screen"));
 if (!window.isSecureContext) {

@@ -17,7 +17,7 @@ export class Overlay {
     this.#element = element;
     this.#source = source;
     const list = element.appendChild(document.createElement("dl"));
-    for (const name of ["picture", "frames", "bit rate", "round trip", "lost", "", ...STAGES]) {
+    for (const name of ["picture", "frames", "bit rate", "round trip", "lost", "sound", "", ...STAGES]) {
       if (!name) {
         list.append(document.createElement("hr"), document.createElement("hr"));
         continue;
@@ -42,18 +42,23 @@ export class Overlay {
 
   async #update() {
     const stats = this.#source.stats();
-    const inbound = findInbound(await this.#source.report());
+    const report = await this.#source.report();
+    const inbound = findInbound(report, "video");
+    const sound = findInbound(report, "audio");
     const last = this.#last;
-    this.#last = inbound && { ...inbound };
+    this.#last = inbound && { ...inbound, soundBytes: sound?.bytesReceived ?? 0 };
+    let soundRate = 0;
     let bitrate = stats.bitrateBps;
     if (inbound && last && inbound.id === last.id && inbound.timestamp > last.timestamp) {
       bitrate = ((inbound.bytesReceived - last.bytesReceived) * 8000) / (inbound.timestamp - last.timestamp);
+      soundRate = Math.max(0, (this.#last.soundBytes - last.soundBytes) * 8) / (inbound.timestamp - last.timestamp);
     }
     this.#set("picture", `${stats.width}×${stats.height}`);
     this.#set("frames", `${stats.fps} /s`);
     this.#set("bit rate", bitrate >= 1e6 ? `${(bitrate / 1e6).toFixed(1)} Mb/s` : `${Math.round(bitrate / 1e3)} kb/s`);
     this.#set("round trip", milliseconds(stats.roundTripMs));
     this.#set("lost", inbound ? `${inbound.packetsLost ?? 0} packets` : "–");
+    this.#set("sound", soundRate >= 0.5 ? `${Math.round(soundRate)} kb/s` : "–");
     for (const stage of STAGES) {
       const { p50, p95 } = stats.latency[stage];
       this.#set(stage, `${milliseconds(p50)}  p95 ${milliseconds(p95)}`);
@@ -63,10 +68,10 @@ export class Overlay {
   #set(name, text) { this.#rows.get(name).textContent = text; }
 }
 
-function findInbound(report) {
+function findInbound(report, kind) {
   if (!report) return null;
   for (const entry of report.values()) {
-    if (entry.type === "inbound-rtp" && entry.kind === "video") return entry;
+    if (entry.type === "inbound-rtp" && entry.kind === kind) return entry;
   }
   return null;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** One WebRTC connection: a video track in, two data channels. Never reconnects; `Connection` makes a new one. */
+/** One WebRTC connection: a video and an audio track in, two data channels. Never reconnects; `Connection` makes a new one. */
 
 const DISCONNECTED_PATIENCE_MS = 3000;
 
@@ -23,6 +23,8 @@ export class Peer {
     this.#pc = pc;
     const transceiver = pc.addTransceiver("video", { direction: "recvonly" });
     preferH264(transceiver);
+    // Always offered: to negotiate later would take another offer. Nothing comes before `audio` is switched on.
+    pc.addTransceiver("audio", { direction: "recvonly" });
     this.#control = pc.createDataChannel("control");
     this.#motion = pc.createDataChannel("motion", { ordered: false, maxRetransmits: 0 });
     for (const channel of [this.#control, this.#motion]) {
@@ -34,7 +36,7 @@ export class Peer {
     this.#motion.addEventListener("open", opened);
     this.#control.addEventListener("close", () => this.#fail("the control channel was closed"));
     pc.addEventListener("track", ({ track, receiver }) => {
-      // The picture is wanted at once; smoothing it costs whole frames.
+      // Picture and sound are wanted at once; smoothing them costs whole frames.
       if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
       else if ("playoutDelayHint" in receiver) receiver.playoutDelayHint = 0;
       handlers.onTrack(track, receiver);
@@ -51,8 +53,8 @@ export class Peer {
   }
 
   async offer() {
-    const offer = await this.#pc.createOffer();
-    await this.#pc.setLocalDescription(offer);
+    const { sdp } = await this.#pc.createOffer();
+    await this.#pc.setLocalDescription({ type: "offer", sdp: withStereo(sdp) });
     this.handlers.signal({ type: "offer", sdp: this.#pc.localDescription.sdp });
   }
 
@@ -109,6 +111,13 @@ function send(channel, message) {
   if (channel.readyState !== "open") return false;
   channel.send(JSON.stringify(message));
   return true;
+}
+
+/** Browsers play Opus in mono unless their own offer says otherwise (RFC 7587, 7.1); nothing but the SDP can say so. */
+function withStereo(sdp) {
+  const opus = /^a=rtpmap:(\d+) opus\/48000/im.exec(sdp)?.[1];
+  if (!opus || new RegExp(`^a=fmtp:${opus} .*stereo=1`, "m").test(sdp)) return sdp;
+  return sdp.replace(new RegExp(`^(a=fmtp:${opus} [^\\r\\n]*)`, "m"), "$1;stereo=1");
 }
 
 function preferH264(transceiver) {

@@ -24,8 +24,10 @@ from guest_agent.children import descendants
 from guest_agent.graphics import find_driver, graphics_variables
 from guest_agent.link import Link
 from guest_agent.messages import AgentReady, Exited, Graphics, Message
+from guest_agent.sound import find_programs
 from tests.support.fake_worker import FakeWorker
 from tests.support.fifo import Fifo
+from tests.support.streaming import wait_until
 
 # A window of one colour: what a guest program draws.
 PAINTER = """
@@ -62,15 +64,21 @@ class AgentProcess:
         self.agent_listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.agent_listener.bind(str(directory / "agent.sock"))
         self.agent_listener.listen(4)
+        self.sound_listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sound_listener.bind(str(directory / "sound.sock"))
+        self.sound_listener.listen(4)
         self.worker = FakeWorker(self.listener)
         self.control: Link
         self.process: subprocess.Popen[bytes]
 
-    async def start(self, *arguments: str, prefix: Sequence[str] = (), python: str = sys.executable) -> None:
+    async def start(
+        self, *arguments: str, prefix: Sequence[str] = (), python: str = sys.executable, has_sound: bool = False
+    ) -> None:
         ours, theirs = socket.socketpair()
-        fds = (theirs.fileno(), self.agent_listener.fileno())
+        fds = (theirs.fileno(), self.agent_listener.fileno(), self.sound_listener.fileno())
         command = [*prefix, python, "-m", "guest_agent", "--control-fd", str(fds[0]), "--agent-fd", str(fds[1])]
         command += ["--display", str(self.directory / "display.sock"), "--session-dir", str(self.directory)]
+        command += ["--sound-fd", str(fds[2])] if has_sound else []
         command += ["--size", "640x480", *arguments]
         # An editable install would try to build itself, which another user may not.
         skip = os.pathsep.join(str(finder._build_path) for finder in sys.meta_path if hasattr(finder, "_build_path"))
@@ -100,7 +108,7 @@ class AgentProcess:
         if hasattr(self, "process") and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        for sock in (self.listener, self.agent_listener):
+        for sock in (self.listener, self.agent_listener, self.sound_listener):
             sock.close()
 
 
@@ -287,14 +295,45 @@ async def test_runs_without_privileges(agent: AgentProcess, monkeypatch: pytest.
             break
     else:
         pytest.skip("no other user can read this tree")
-    for path in (agent.directory, agent.directory / "display.sock", agent.directory / "agent.sock"):
-        os.chown(path, 65534, 65534)
-    await agent.start("--", python, "-c", PAINTER, prefix=prefix, python=python)
+    for name in ("", "display.sock", "agent.sock", "sound.sock"):
+        os.chown(agent.directory / name, 65534, 65534)
+    await agent.start("--", python, "-c", PAINTER, prefix=prefix, python=python, has_sound=True)
     display = await agent.ready()
     await agent.worker.until(lambda: agent.worker.pixel(30, 40) == 0x2468AC)
+    if find_programs() is not None:
+        await _hear(agent)
     agent.control.send(messages.Stop())
     assert await agent.ended() == 0
     assert traces(display) == []
+
+
+async def _hear(agent: AgentProcess) -> None:
+    """Wait until the sound socket gives samples."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(30):
+        while True:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+                await loop.sock_connect(sock, str(agent.directory / "sound.sock"))
+                if await loop.sock_recv(sock, 1920):
+                    return
+
+
+@pytest.mark.skipif(find_programs() is None, reason="pulseaudio or pulseaudio-utils is not installed")
+async def test_sound_is_there_when_programs_start_and_ends_with_them(agent: AgentProcess) -> None:
+    info = agent.directory / "info"
+    await agent.start("--", "sh", "-c", f"pactl get-default-sink >{info}; sleep 1000", has_sound=True)
+    await agent.ready()
+    streamer = await agent.streamer()
+    async with asyncio.timeout(30):
+        assert await streamer.receive() == messages.Sound(True)
+    await _hear(agent)
+    await wait_until(lambda: info.exists() and info.read_text() == "heliograph\n")
+    sound_server = find_process(b"pulseaudio")
+    agent.control.send(messages.Stop())
+    assert await agent.ended() == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(sound_server, 0)
+    streamer.close()
 
 
 async def _variables(agent: AgentProcess, graphics: Graphics | None, *options: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ GOOD: list[tuple[MessageSet, Message]] = [
     (messages.STREAMER_TO_AGENT, messages.Clipboard("a\x00b\n")),
     (messages.AGENT_TO_STREAMER, messages.Clipboard("")),
     (messages.AGENT_TO_STREAMER, messages.Error("key.keysym: is missing")),
+    (messages.AGENT_TO_STREAMER, messages.Sound(True)),
     (messages.GATEWAY_TO_AGENT, messages.Stop()),
     (messages.GATEWAY_TO_AGENT, messages.Graphics("gpu", False)),
     (messages.AGENT_TO_GATEWAY, messages.AgentReady(":7")),

@@ -19,8 +19,9 @@ def test_all_options_are_read(tmp_path: Path) -> None:
     for name in ("cert", "key"):
         (tmp_path / name).touch()
     line = (
-        "run --size 1001x701 --no-resize --fps 30 --gpu 1 --convert cpu --encoder libx264 --bitrate 2.5M --host ::1 "
-        f"--host localhost --port 0 --tls-cert {tmp_path}/cert --tls-key {tmp_path}/key --udp-ports 5000-5010 "
+        "run --size 1001x701 --no-resize --no-audio --fps 30 --gpu 1 --convert cpu --encoder libx264 --bitrate 2.5M "
+        f"--host ::1 --host localhost --port 0 --tls-cert {tmp_path}/cert --tls-key {tmp_path}/key "
+        "--udp-ports 5000-5010 "
         "--ice-server stun:stun.example:3478 --ice-server turn:u:p@turn.example --limit memory-bytes=2G "
         "--limit rings=9 --no-swapchain --name Editor --log-level debug"
     )
@@ -29,6 +30,7 @@ def test_all_options_are_read(tmp_path: Path) -> None:
         command=("editor", "--port", "5", "--", "x"),
         size=Size(1001, 701),
         resizable=False,
+        has_audio=False,
         fps=30,
         gpu="1",
         convert="cpu",

@@ -55,6 +55,17 @@ def test_missing_programs_of_the_desktop_and_the_tests_are_warnings(
     assert browser.state == "WARN"
 
 
+def test_missing_sound_is_a_warning(tmp_path: Path) -> None:
+    [found] = doctor.check_sound(str(tmp_path), tmp_path)
+    assert found.state == "WARN"
+    assert found.fix.endswith("apt-get install pulseaudio pulseaudio-utils")
+    for name in ("pulseaudio", "parec"):
+        (tmp_path / name).touch(mode=0o755)
+    [found] = doctor.check_sound(str(tmp_path), tmp_path)
+    assert found.state == "WARN"
+    assert found.fix.endswith("apt-get install libasound2-plugins")
+
+
 def test_a_python_package_that_does_not_import_is_named() -> None:
     [found] = doctor.check_python_packages(("json", "no_such_package_at_all"))
     assert found.state == "MISSING"

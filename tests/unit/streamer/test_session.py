@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
-from guest_agent.messages import Button, Clipboard, Key, Message, Motion, Relative
+from guest_agent.messages import Button, Clipboard, Key, Message, Motion, Relative, Sound
 from render_core import CursorImage
 from tests.support.streaming import AiortcViewer, session_bench, wait_until
 
@@ -250,6 +250,25 @@ async def test_bad_signalling_is_refused_by_name_and_the_viewer_may_go_on() -> N
         async with AiortcViewer(bench, 2) as viewer:
             ring.publish(ring.picture(99))
             await viewer.wait_for_luma(99)
+
+
+async def test_the_guests_sound_is_told_and_a_client_without_an_audio_section_cannot_have_it() -> None:
+    async with session_bench(sound_path="/nonexistent") as bench:
+        agent = await bench.accept_agent()
+        async with AiortcViewer(bench, 1) as viewer:
+            assert (await viewer.wait_for("audio"))["available"]
+            agent.send(Sound(False))
+            await wait_until(lambda: not viewer.received("audio")[-1]["available"])
+            for number in range(1000):
+                agent.send(Sound(number % 2 == 0))
+            agent.send(Clipboard("that was all"))
+            await viewer.wait_for("clipboard")
+            assert len(viewer.received("audio")) < 12
+            viewer.send("control", type="audio", on=True)
+            assert (await viewer.wait_for("error"))["message"].startswith("audio.on")
+            viewer.send("control", type="audio", on=False)
+            assert bench.session.metrics().values["audio_listeners"] == 0
+        agent.close()
 
 
 async def test_nonsense_on_a_data_channel_is_answered_and_hurts_nobody() -> None:

@@ -65,3 +65,15 @@ def test_guest_comes_last_and_cannot_be_taken_for_an_option() -> None:
     assert spec.guest == ("--", "--size", "x")
     assert agent_spec(Settings(), 9, Path("/d"), Path("/v"), Path("/s")).guest == ("--desktop",)
     assert not spec.restarts
+
+
+def test_sound_has_a_socket_unless_it_is_switched_off() -> None:
+    settings, frames, agent = Settings(), Path("/f"), Path("/a")
+    assert "--sound /s" in " ".join(streamer_spec(settings, frames, agent, Path("/s")).command)
+    assert "--sound" not in streamer_spec(settings, frames, agent).command
+    spec = agent_spec(settings, 9, Path("/d"), Path("/v"), Path("/s"), 10)
+    assert "--sound-fd 10" in " ".join(spec.command)
+    assert spec.fds == (9, 10)
+    silent = agent_spec(settings, 9, Path("/d"), Path("/v"), Path("/s"))
+    assert "--sound-fd" not in silent.command
+    assert silent.fds == (9,)

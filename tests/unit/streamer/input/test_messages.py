@@ -13,6 +13,7 @@ from guest_agent.messages import MessageError
 from streamer.input.messages import (
     MAX_CLIPBOARD_PART_CHARACTERS,
     MAX_MESSAGE_BYTES,
+    AudioRequest,
     ButtonInput,
     ClipboardInput,
     ClipboardParts,
@@ -34,6 +35,7 @@ GOOD: list[tuple[str, dict[str, Any], object]] = [
     ("control", {"type": "clipboard", "text": "é"}, ClipboardInput("é", False)),
     ("control", {"type": "resize", "width": 800, "height": 600}, ResizeRequest(800, 600)),
     ("control", {"type": "ping", "t": 12.25}, Ping(12.25)),
+    ("control", {"type": "audio", "on": True}, AudioRequest(True)),
 ]
 
 
@@ -64,6 +66,9 @@ def test_good_messages(label: str, fields: dict[str, Any], message: object) -> N
         ("control", '{"type": "button", "button": 1, "down": true, "x": 1}', "button.y"),
         ("control", '{"type": "resize", "width": 0, "height": 5}', "resize.width"),
         ("control", '{"type": "wheel", "dx": 1e9, "dy": 0}', "wheel.dx"),
+        ("control", '{"type": "audio"}', "audio.on"),
+        ("control", '{"type": "audio", "on": 1}', "audio.on"),
+        ("motion", '{"type": "audio", "on": true}', "message.type"),
     ],
 )
 def test_wrong_messages_are_named(label: str, data: str | bytes, field: str) -> None:
@@ -75,7 +80,23 @@ def test_wrong_messages_are_named(label: str, data: str | bytes, field: str) -> 
 def test_anything_else_raises_the_same_error_only() -> None:
     rng = random.Random(3)
     values: list[Any] = [None, True, -1, 0, 2**70, 1.5, 1e308, "", "x" * 100, [], {}, "\ud800", "0"]
-    names = ["type", "seq", "x", "y", "key", "code", "location", "down", "text", "button", "dx", "dy", "more", "t"]
+    names = [
+        "type",
+        "seq",
+        "x",
+        "y",
+        "key",
+        "code",
+        "location",
+        "down",
+        "text",
+        "button",
+        "dx",
+        "dy",
+        "more",
+        "t",
+        "on",
+    ]
     kinds = [fields["type"] for _, fields, _ in GOOD] + ["relative", "text", "wheel", "presented", "keyframe", "nope"]
     for _ in range(20_000):
         fields = {rng.choice(names): rng.choice(values) for _ in range(rng.randrange(8))}

@@ -33,7 +33,13 @@ async def test_a_good_offer_passes_without_hidden_candidates() -> None:
     shown = "a=candidate:2 1 udp 2122260223 192.0.2.7 50000 typ host\r\n"
     offer = parse_signal({"type": "offer", "sdp": sdp + hidden + shown})
     assert isinstance(offer, Offer)
+    assert not offer.has_audio
     assert ".local" not in offer.sdp and "192.0.2.7" in offer.sdp
+
+
+async def test_an_offer_may_have_a_section_for_sound() -> None:
+    offer = parse_signal({"type": "offer", "sdp": await make_offer(audio=True)})
+    assert isinstance(offer, Offer) and offer.has_audio
 
 
 async def test_offers_that_cannot_be_served_are_refused() -> None:
@@ -41,7 +47,8 @@ async def test_offers_that_cannot_be_served_are_refused() -> None:
     offers = [
         (await make_offer(channel=False), "one video section"),
         (await make_offer(video=""), "one video section"),
-        (await make_offer(audio=True), "one video section"),
+        ((await make_offer(audio=True)).replace("opus/48000", "flac/48000"), "Opus"),
+        ((await make_offer(audio=True)).replace("a=recvonly", "a=sendonly", 1), "recvonly"),
         (await make_offer(video="sendonly"), "recvonly"),
         (good.replace("H264", "H26X"), "H.264"),
         (good.replace("a=ice-pwd", "a=x-pwd"), "ICE credentials"),
