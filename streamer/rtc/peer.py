@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ParamSpec, Protocol
@@ -20,6 +21,8 @@ from aiortc import (
 from aiortc.exceptions import InvalidStateError, OperationError
 
 from streamer.rtc import overrides
+from streamer.rtc.congestion.controller import MAX_BPS, CongestionController, Decision
+from streamer.rtc.congestion.packets import PacketResult
 from streamer.rtc.ice import GatheringError, StreamConnection
 from streamer.rtc.send_history import TransportStatistics
 from streamer.rtc.signaling import Offer, SignalError, TrickledCandidate
@@ -63,6 +66,9 @@ class PeerListener(Protocol):
     def handle_sent(self, sent: SentFrame) -> None:
         """A frame has gone out."""
 
+    def handle_rate(self, decision: Decision) -> None:
+        """The viewer's feedback says what its path takes."""
+
     def handle_lost(self, reason: str) -> None:
         """The connection is gone, and stays so. Told once."""
 
@@ -83,6 +89,7 @@ class Peer:
             RTCConfiguration(iceServers=list(settings.ice_servers), bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
         )
         self.track = ViewerTrack(listener.handle_keyframe_wanted, listener.handle_sent)
+        self.congestion = CongestionController(MAX_BPS)
         self._connection.on("connectionstatechange", self._guard(self._handle_state))
         self._connection.on("datachannel", self._guard(self._handle_channel))
 
@@ -144,6 +151,12 @@ class Peer:
         ice.hosts = self._settings.hosts
         ice.ports = self._settings.ports
         self.track.unsent_bytes = lambda: transport.unsent_bytes
+        self.track.round_trip_us = lambda: self.congestion.decision.round_trip_us
+        transport.on_results = self._guard(self._handle_results)
+
+    def _handle_results(self, results: list[PacketResult]) -> None:
+        decision = self.congestion.apply(results, time.monotonic_ns() // 1000)
+        self._listener.handle_rate(decision)
 
     async def add_candidate(self, trickled: TrickledCandidate) -> None:
         """Add a candidate of the viewer's.

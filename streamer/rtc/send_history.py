@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streamer.rtc.twcc import TransportFeedback
+from streamer.rtc.congestion.packets import PacketResult
+from streamer.rtc.twcc import REFERENCE_SPAN_US, TransportFeedback
 
 # A second of 60 Mb/s.
 HISTORY_PACKETS = 8192
@@ -32,13 +33,15 @@ class TransportStatistics:
 class SendHistory:
     """Numbers packets, remembers when each was sent, and turns feedback into statistics. Event loop only."""
 
-    __slots__ = ("_last", "_next", "_sent", "statistics")
+    __slots__ = ("_arrival_us", "_last", "_next", "_sent", "statistics")
 
     def __init__(self) -> None:
         self._next = 0
         # By sequence number: bytes, time sent in µs.
         self._sent: dict[int, tuple[int, int]] = {}
         self._last: tuple[int, int] | None = None
+        # The newest arrival, with the wraps of its clock.
+        self._arrival_us: int | None = None
         self.statistics = TransportStatistics()
 
     def next_sequence(self) -> int:
@@ -54,20 +57,26 @@ class SendHistory:
         self.statistics.packets_sent += 1
         self.statistics.bytes_sent += size_bytes
 
-    def apply(self, feedback: TransportFeedback) -> None:
-        """Take a report in. Packets that we do not remember are passed over."""
+    def apply(self, feedback: TransportFeedback) -> list[PacketResult]:
+        """Take a report in; return its packets in the order of sending, those that we do not remember left out."""
+        results: list[PacketResult] = []
+        base_us = self._unwrap(feedback)
         statistics = self.statistics
         statistics.feedbacks += 1
         acked = lost = acked_bytes = 0
         first_us = last_us = 0
         for offset, arrival_us in enumerate(feedback.arrivals_us):
-            packet = self._sent.pop((feedback.base_sequence + offset) & 0xFFFF, None)
+            sequence = (feedback.base_sequence + offset) & 0xFFFF
+            packet = self._sent.pop(sequence, None)
             if packet is None:
                 continue
+            size_bytes, sent_us = packet
             if arrival_us is None:
                 lost += 1
+                results.append(PacketResult(sequence, size_bytes, sent_us, None))
                 continue
-            size_bytes, sent_us = packet
+            arrival_us += base_us
+            results.append(PacketResult(sequence, size_bytes, sent_us, arrival_us))
             if self._last is not None:
                 gradient = (arrival_us - self._last[1]) - (sent_us - self._last[0])
                 if abs(gradient) < _MAX_GRADIENT_US:
@@ -84,3 +93,15 @@ class SendHistory:
         if acked > 1 and last_us > first_us:
             rate = acked_bytes * 8e6 / (last_us - first_us)
             statistics.delivered_bps += _SMOOTHING * (rate - statistics.delivered_bps)
+        return results
+
+    def _unwrap(self, feedback: TransportFeedback) -> int:
+        """Return what to add to the report's times so that they go on where the last report's were."""
+        newest_us = max((arrival for arrival in feedback.arrivals_us if arrival is not None), default=None)
+        if newest_us is None:
+            return 0
+        base_us = 0
+        if self._arrival_us is not None:
+            base_us = round((self._arrival_us - newest_us) / REFERENCE_SPAN_US) * REFERENCE_SPAN_US
+        self._arrival_us = newest_us + base_us
+        return base_us

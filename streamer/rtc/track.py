@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,34 +68,55 @@ class ViewerTrack(MediaStreamTrack):
         self._on_keyframe_wanted = on_keyframe_wanted
         self._on_sent = on_sent
         self.unsent_bytes = unsent_bytes
+        self.round_trip_us: Callable[[], int] = lambda: 0
         self._queue: deque[StreamFrame] = deque()
         self._pushed = asyncio.Event()
         self._in_flight: StreamFrame | None = None
         self._awaits_keyframe = True
+        self._keyframes_only = False
+        self._keyframe_ns: int | None = None
         self.dropped = 0
 
-    def push(self, frame: StreamFrame) -> None:
-        """Queue a frame; a keyframe replaces what is older."""
-        if self.readyState != "live":
+    @property
+    def keyframe_ns(self) -> int:
+        """When the last keyframe was queued; 0 before the first."""
+        return self._keyframe_ns or 0
+
+    def set_keyframes_only(self, keyframes_only: bool) -> None:
+        """The path takes no more than a keyframe now and then; once it does again, a keyframe is asked for."""
+        if keyframes_only == self._keyframes_only:
             return
+        self._keyframes_only = keyframes_only
+        self._awaits_keyframe = True
+        if not keyframes_only:
+            self._on_keyframe_wanted()
+
+    def push(self, frame: StreamFrame) -> bool:
+        """Queue a frame; a keyframe replaces what is older. False when it was dropped."""
+        if self.readyState != "live":
+            return False
         if frame.is_keyframe:
             self.dropped += len(self._queue)
             self._queue.clear()
-            self._awaits_keyframe = False
+            self._awaits_keyframe = self._keyframes_only
+            self._keyframe_ns = time.monotonic_ns()
         elif self._awaits_keyframe:
             self.dropped += 1
-            return
+            return False
         elif len(self._queue) >= MAX_QUEUED_FRAMES or self.unsent_bytes() > MAX_UNSENT_BYTES:
             self.dropped += len(self._queue) + 1
             self._queue.clear()
             self._awaits_keyframe = True
             self._on_keyframe_wanted()
-            return
+            return False
         self._queue.append(frame)
         self._pushed.set()
+        return True
 
     def request_keyframe(self) -> None:
-        """The viewer lost the picture (PLI, FIR)."""
+        """The viewer lost the picture (PLI, FIR). It asks again when the keyframe on its way does not help."""
+        if self._keyframe_ns is not None and time.monotonic_ns() - self._keyframe_ns < self.round_trip_us() * 1000:
+            return
         self._on_keyframe_wanted()
 
     def mark_sent(self, rtp: int, sent_ns: int) -> None:

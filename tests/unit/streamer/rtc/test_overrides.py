@@ -26,6 +26,7 @@ from aiortc.codecs.h264 import H264Encoder
 from aiortc.rtp import RTCP_PSFB_FIR, RTCP_PSFB_PLI, RtcpPacket, RtcpPsfbPacket, RtcpRtpfbPacket, RtpPacket
 
 from streamer.rtc import overrides
+from streamer.rtc.congestion.controller import Decision
 from streamer.rtc.extensions import PLAYOUT_DELAY_URI, TRANSPORT_CC_URI, StreamExtensionsMap
 from streamer.rtc.ice import StreamConnection, StreamProtocol
 from streamer.rtc.peer import Peer, RtcSettings
@@ -127,6 +128,7 @@ class StockViewer:
         self.packets: list[RtpPacket] = []
         self.sent: list[SentFrame] = []
         self.keyframes_wanted = 0
+        self.decisions: list[Decision] = []
         self.is_connected = False
         self.lost: list[str] = []
         self.connection = RTCPeerConnection()
@@ -170,6 +172,9 @@ class StockViewer:
 
     def handle_sent(self, sent: SentFrame) -> None:
         self.sent.append(sent)
+
+    def handle_rate(self, decision: Decision) -> None:
+        self.decisions.append(decision)
 
     def handle_lost(self, reason: str) -> None:
         self.lost.append(reason)

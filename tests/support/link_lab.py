@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A session whose screen moves, watched by Chromium through a relay that can be narrow, lossy and long."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from playwright.async_api import Browser, Page
+
+from streamer.rtc.congestion.controller import Decision
+from tests.support.fake_frame_link import FakeRing
+from tests.support.streaming import WAIT_S, SessionBench, session_bench
+from tests.support.udp_relay import PathSettings, RelayThread, server_address, through_relay, without_candidates
+
+_PAGE = """
+async () => {
+  const pc = window.pc = new RTCPeerConnection({bundlePolicy: "max-bundle"});
+  window.shown = []; window.traces = [];
+  const video = document.createElement("video");
+  video.muted = video.autoplay = true;
+  document.body.append(video);
+  pc.addTransceiver("video", {direction: "recvonly"}).receiver.jitterBufferTarget = 0;
+  pc.createDataChannel("control");
+  const motion = pc.createDataChannel("motion", {ordered: false, maxRetransmits: 0});
+  motion.onmessage = (event) => {
+    const message = JSON.parse(event.data);
+    if (message.type === "frames") window.traces.push(...message.frames.map(([rtp, key, bytes, flush]) => [rtp, flush]));
+  };
+  const look = (now, metadata) => {
+    window.shown.push([metadata.rtpTimestamp, performance.timeOrigin, now]);
+    video.requestVideoFrameCallback(look);
+  };
+  video.requestVideoFrameCallback(look);
+  pc.ontrack = (event) => { video.srcObject = new MediaStream([event.track]); };
+  await pc.setLocalDescription(await pc.createOffer());
+  await pc.setRemoteDescription({type: "answer", sdp: await window.exchange(pc.localDescription.sdp)});
+}
+"""
+_INBOUND = """async () => {
+  const found = {};
+  for (const each of (await pc.getStats()).values()) {
+    if (each.type === "inbound-rtp" && each.kind === "video") {
+      for (const name of ["framesDecoded", "keyFramesDecoded", "bytesReceived", "packetsLost", "pliCount"]) {
+        found[name] = each[name] ?? 0;
+      }
+    }
+  }
+  return found;
+}"""
+_TAKE = "() => ({shown: window.shown.splice(0), traces: window.traces.splice(0)})"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSample:
+    """What was seen for some seconds. Delays are from the picture's making to its showing; waits are the relay's."""
+
+    seconds: float
+    goodput_bps: float
+    decisions: tuple[tuple[float, Decision], ...]
+    decoded_per_s: float
+    keyframes: int
+    plis: int
+    delays_ms: tuple[float, ...]
+    longest_waits_ms: tuple[float, ...]
+
+    @property
+    def target_bps(self) -> float:
+        """The median target."""
+        return median(decision.target_bps for _, decision in self.decisions) if self.decisions else 0.0
+
+    def reached_s(self, bps: float) -> float:
+        """Seconds until a target was that high; infinite when none was."""
+        return next((at for at, decision in self.decisions if decision.target_bps >= bps), float("inf"))
+
+
+@dataclass(eq=False)
+class LinkLab:
+    """One viewer behind one relay."""
+
+    bench: SessionBench
+    page: Page
+    relay: RelayThread
+    ring: FakeRing
+    zero_ms: float
+    decisions: list[tuple[float, Decision]] = field(default_factory=list)
+    moving: bool = True
+
+    async def measure(self, seconds: float) -> LinkSample:
+        """Watch for some seconds."""
+        before = await self.page.evaluate(_INBOUND)
+        await self.page.evaluate(_TAKE)
+        self.decisions.clear()
+        self.relay.take_longest_wait_ms()
+        begin_s, begin_bytes = time.monotonic(), self.relay.bytes_down
+        waits: list[float] = []
+        while time.monotonic() < begin_s + seconds:
+            await asyncio.sleep(0.1)
+            waits.append(self.relay.take_longest_wait_ms())
+        span_s = time.monotonic() - begin_s
+        passed_bytes = self.relay.bytes_down - begin_bytes
+        decisions = tuple((at - begin_s, decision) for at, decision in self.decisions)
+        after = await self.page.evaluate(_INBOUND)
+        taken = await self.page.evaluate(_TAKE)
+        flushed = {rtp: flush for rtp, flush in taken["traces"] if flush}
+        delays = [now + self.zero_ms - flushed[rtp] / 1e6 for rtp, _, now in taken["shown"] if rtp in flushed]
+        return LinkSample(
+            span_s,
+            passed_bytes * 8 / span_s,
+            decisions,
+            (after["framesDecoded"] - before.get("framesDecoded", 0)) / span_s,
+            after["keyFramesDecoded"] - before.get("keyFramesDecoded", 0),
+            after["pliCount"] - before.get("pliCount", 0),
+            tuple(sorted(delays)),
+            tuple(waits),
+        )
+
+
+class _Scene:
+    """Text-like noise that scrolls: every block changes in every picture."""
+
+    def __init__(self, ring: FakeRing, seed: int = 5) -> None:
+        random = np.random.default_rng(seed)
+        small = random.integers(30, 225, (ring.coded_height, ring.stride // 4), np.uint8)
+        wide = np.repeat(small, 4, axis=1)
+        self._luma = np.concatenate([wide, wide])
+        self._ring = ring
+        self._row = 0
+
+    def next(self) -> NDArray[np.uint8]:
+        ring = self._ring
+        planes = ring.picture(128)
+        self._row = (self._row + 5) % ring.coded_height
+        planes[: ring.coded_height] = self._luma[self._row : self._row + ring.coded_height]
+        return planes
+
+
+async def _navigation_ms(page: Page) -> float:
+    """Chromium's clock is CLOCK_MONOTONIC, as ours."""
+    devtools = await page.context.new_cdp_session(page)
+    await devtools.send("Performance.enable")
+    metrics = (await devtools.send("Performance.getMetrics"))["metrics"]
+    await devtools.detach()
+    return float({metric["name"]: metric["value"] for metric in metrics}["NavigationStart"]) * 1000
+
+
+@asynccontextmanager
+async def link_lab(
+    browser: Browser,
+    down: PathSettings,
+    up: PathSettings | None = None,
+    *,
+    size: tuple[int, int] = (640, 360),
+    fps: int = 60,
+    max_bps: int = 30_000_000,
+) -> AsyncIterator[LinkLab]:
+    """Connect, and let the screen move from then on."""
+    relays: list[RelayThread] = []
+    async with session_bench(bitrate_bps=max_bps, fps=fps) as bench:
+        ring = await bench.show(*size)
+        page = await browser.new_page()
+        bench.session.open_viewer(1, "control")
+
+        async def exchange(sdp: str) -> str:
+            bench.session.signal(1, {"type": "offer", "sdp": without_candidates(sdp)})
+            answer = str((await bench.next_signal(1, "answer"))["sdp"])
+            relays.append(RelayThread(server_address(answer), down, up).__enter__())
+            return through_relay(answer, relays[0].port)
+
+        await page.expose_function("exchange", exchange)
+        moving: asyncio.Task[None] | None = None
+        try:
+            async with asyncio.timeout(WAIT_S), asyncio.TaskGroup() as tasks:
+                await tasks.create_task(page.evaluate(_PAGE))
+                ring.publish(_Scene(ring).next())
+                await page.wait_for_function("() => window.shown.length > 0", timeout=WAIT_S * 1000)
+            lab = LinkLab(bench, page, relays[0], ring, await _navigation_ms(page))
+            _listen(bench, lab)
+            async with asyncio.TaskGroup() as tasks:
+                moving = tasks.create_task(_move(lab, fps))
+                yield lab
+                moving.cancel()
+        finally:
+            await page.close()
+            for relay in relays:
+                relay.__exit__(None, None, None)
+
+
+def _listen(bench: SessionBench, lab: LinkLab) -> None:
+    """Hear of each decision as the session does."""
+    session: Any = bench.session
+    handle = session.handle_rate
+
+    def heard(viewer: Any, decision: Decision) -> None:
+        lab.decisions.append((time.monotonic(), decision))
+        handle(viewer, decision)
+
+    session.handle_rate = heard
+
+
+async def _move(lab: LinkLab, fps: int) -> None:
+    scene = _Scene(lab.ring)
+    due_s = time.monotonic()
+    while True:
+        due_s = max(due_s + 1 / fps, time.monotonic())
+        await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+        if lab.moving and not lab.ring.is_closed:
+            lab.ring.publish(scene.next())
