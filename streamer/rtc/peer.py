@@ -23,6 +23,7 @@ from aiortc.exceptions import InvalidStateError, OperationError
 from streamer.rtc import overrides
 from streamer.rtc.congestion.controller import MAX_BPS, CongestionController, Decision
 from streamer.rtc.congestion.packets import PacketResult
+from streamer.rtc.congestion.resend import Resend
 from streamer.rtc.ice import GatheringError, StreamConnection
 from streamer.rtc.send_history import TransportStatistics
 from streamer.rtc.signaling import Offer, SignalError, TrickledCandidate
@@ -152,7 +153,11 @@ class Peer:
         ice.ports = self._settings.ports
         self.track.unsent_bytes = lambda: transport.unsent_bytes
         self.track.round_trip_us = lambda: self.congestion.decision.round_trip_us
+        self.track.ask_resend = self._ask_resend
         transport.on_results = self._guard(self._handle_results)
+
+    def _ask_resend(self, sequence: int, size_bytes: int) -> Resend:
+        return self.congestion.ask_resend(sequence, size_bytes, time.monotonic_ns() // 1000)
 
     def _handle_results(self, results: list[PacketResult]) -> None:
         decision = self.congestion.apply(results, time.monotonic_ns() // 1000)

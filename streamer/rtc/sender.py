@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from aiortc import rtcrtpsender
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters, RTCRtpSendParameters
 from aiortc.rtcrtpsender import RTCEncodedFrame, RTCRtpSender
 
@@ -24,10 +25,23 @@ class StreamSender(RTCRtpSender):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._resent = RateLimit(MAX_RESENT_PER_S, MAX_RESENT_PER_S)
+        # The RTP time of the last keyframe that has gone out.
+        self._keyframe_rtp: int | None = None
 
     async def _retransmit(self, sequence_number: int) -> None:
-        if self._resent.take():
+        if self._resent.take() and self._is_worth_resending(sequence_number):
             await super()._retransmit(sequence_number)
+
+    def _is_worth_resending(self, sequence_number: int) -> bool:
+        """Whether the packet is there, no keyframe has made it useless, and the path has room for it."""
+        history = self._RTCRtpSender__rtp_history  # type: ignore[attr-defined]
+        packet = history.get(sequence_number % rtcrtpsender.RTP_HISTORY_SIZE)
+        if packet is None or packet.sequence_number != sequence_number:
+            return False
+        if self._keyframe_rtp is not None and (packet.timestamp - self._keyframe_rtp) & 0x8000_0000:
+            return False
+        track = self.track
+        return not isinstance(track, ViewerTrack) or track.may_resend(sequence_number, len(packet.payload))
 
     async def send(self, parameters: RTCRtpSendParameters) -> None:
         extensions = self._RTCRtpSender__rtp_header_extensions_map  # type: ignore[attr-defined]
@@ -47,5 +61,8 @@ class StreamSender(RTCRtpSender):
         # The stock loop asks for the next frame when the last packet of the one before has gone.
         track = self.track
         if isinstance(track, ViewerTrack):
-            track.mark_sent(self._RTCRtpSender__rtp_timestamp, time.monotonic_ns())  # type: ignore[attr-defined]
+            rtp = self._RTCRtpSender__rtp_timestamp  # type: ignore[attr-defined]
+            if track.is_keyframe_in_flight:
+                self._keyframe_rtp = rtp
+            track.mark_sent(rtp, time.monotonic_ns())
         return await super()._next_encoded_frame(codec)

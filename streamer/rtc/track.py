@@ -15,6 +15,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av.packet import Packet
 
 from streamer.encode.encoder import CLOCK_RATE
+from streamer.rtc.congestion.resend import Resend
 
 # More than this, and the viewer gets a keyframe later rather than old frames now.
 MAX_QUEUED_FRAMES = 4
@@ -69,6 +70,7 @@ class ViewerTrack(MediaStreamTrack):
         self._on_sent = on_sent
         self.unsent_bytes = unsent_bytes
         self.round_trip_us: Callable[[], int] = lambda: 0
+        self.ask_resend: Callable[[int, int], Resend] = lambda sequence, size_bytes: Resend.SEND
         self._queue: deque[StreamFrame] = deque()
         self._pushed = asyncio.Event()
         self._in_flight: StreamFrame | None = None
@@ -118,6 +120,18 @@ class ViewerTrack(MediaStreamTrack):
         if self._keyframe_ns is not None and time.monotonic_ns() - self._keyframe_ns < self.round_trip_us() * 1000:
             return
         self._on_keyframe_wanted()
+
+    @property
+    def is_keyframe_in_flight(self) -> bool:
+        """Whether the frame that recv() returned last is a keyframe."""
+        return self._in_flight is not None and self._in_flight.is_keyframe
+
+    def may_resend(self, sequence: int, size_bytes: int) -> bool:
+        """Say whether a packet that the viewer misses goes out again; what does not costs a keyframe."""
+        resend = self.ask_resend(sequence, size_bytes)
+        if resend is Resend.REFUSE:
+            self.request_keyframe()
+        return resend is Resend.SEND
 
     def mark_sent(self, rtp: int, sent_ns: int) -> None:
         """The frame that recv() returned last has gone out."""

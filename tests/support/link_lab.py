@@ -124,22 +124,23 @@ class LinkLab:
 
 
 class _Scene:
-    """Text-like noise that scrolls: every block changes in every picture."""
+    """Noise that is another in each picture: it takes whatever rate there is."""
+
+    _PICTURES = 12
 
     def __init__(self, ring: FakeRing, seed: int = 5) -> None:
         random = np.random.default_rng(seed)
-        small = random.integers(30, 225, (ring.coded_height, ring.stride // 4), np.uint8)
-        wide = np.repeat(small, 4, axis=1)
-        self._luma = np.concatenate([wide, wide])
-        self._ring = ring
-        self._row = 0
+        self._pictures: list[NDArray[np.uint8]] = []
+        for _ in range(self._PICTURES):
+            planes = ring.picture(128)
+            small = random.integers(60, 196, (ring.coded_height // 2, ring.stride // 2), np.uint8)
+            planes[: ring.coded_height] = np.repeat(np.repeat(small, 2, axis=0), 2, axis=1)[: ring.coded_height]
+            self._pictures.append(planes)
+        self._next = 0
 
     def next(self) -> NDArray[np.uint8]:
-        ring = self._ring
-        planes = ring.picture(128)
-        self._row = (self._row + 5) % ring.coded_height
-        planes[: ring.coded_height] = self._luma[self._row : self._row + ring.coded_height]
-        return planes
+        self._next += 1
+        return self._pictures[self._next % self._PICTURES]
 
 
 async def _navigation_ms(page: Page) -> float:

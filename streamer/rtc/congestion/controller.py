@@ -11,6 +11,7 @@ from streamer.rtc.congestion.loss import LossControl, LossState
 from streamer.rtc.congestion.packets import Burst, PacketResult, bursts
 from streamer.rtc.congestion.queue_delay import QueueDelay
 from streamer.rtc.congestion.rates import AcknowledgedRate, BurstRate, busy_rate
+from streamer.rtc.congestion.resend import Resend, ResendBudget
 from streamer.rtc.congestion.trendline import Trendline, Usage
 from streamer.rtc.congestion.window import SendWindow
 
@@ -106,6 +107,7 @@ class CongestionController:
         # Where the target goes back to once a queue has drained.
         self._restored_bps: float | None = None
         self.window = SendWindow(int(self._target_bps))
+        self._resend = ResendBudget()
 
     @property
     def decision(self) -> Decision:
@@ -164,6 +166,12 @@ class CongestionController:
             self._grow(results[-1].sent_us, now_us)
         self._updated_us = now_us
         return self.decision
+
+    def ask_resend(self, sequence: int, size_bytes: int, now_us: int) -> Resend:
+        """Say whether a packet that the viewer misses is sent again."""
+        return self._resend.ask(
+            sequence, size_bytes, now_us, target_bps=int(self._target_bps), round_trip_us=self._round_trip_us
+        )
 
     def tick(self, now_us: int) -> Decision | None:
         """Look at the time when no report comes; returns a decision when it has changed. Some ten times a second do."""
