@@ -35,7 +35,7 @@ class StreamSender(RTCRtpSender):
     def _is_worth_resending(self, sequence_number: int) -> bool:
         """Whether the packet is there, no keyframe has made it useless, and the path has room for it."""
         history = self._RTCRtpSender__rtp_history  # type: ignore[attr-defined]
-        packet = history.get(sequence_number % rtcrtpsender.RTP_HISTORY_SIZE)
+        packet = history.get(sequence_number % rtcrtpsender.RTP_HISTORY_SIZE)  # type: ignore[attr-defined]
         if packet is None or packet.sequence_number != sequence_number:
             return False
         if self._keyframe_rtp is not None and (packet.timestamp - self._keyframe_rtp) & 0x8000_0000:

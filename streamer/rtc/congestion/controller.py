@@ -30,11 +30,11 @@ BETA = 0.85
 DRAIN_US = 500_000
 MIN_DRAIN_SHARE = 0.4
 # Then the target is what the link gave us, less this wait.
-DRAINED_US = 15_000
+DRAINED_US = 25_000
 # One decrease a response time: what was sent before the last one says nothing new.
 RESPONSE_US = 100_000
 # Growth: a step a round trip where bursts say that there is room; elsewhere a share a second, less above what they say.
-FAST_STEP, FIRST_STEP = 1.6, 4.0
+FAST_STEP, FIRST_STEP, SHARED_STEP = 1.6, 4.0, 1.3
 SLOW_GROWTH_PER_S, SLOWER_GROWTH_PER_S = 0.08, 0.03
 # Growth by bursts waits after an over-use; longer when the last such growth ended in one.
 FAST_WAIT_US, MAX_FAST_WAIT_US = 300_000, 4_000_000
@@ -157,6 +157,8 @@ class CongestionController:
         loss_is_new = self._loss.update(len(results), len(results) - len(arrived), now_us, is_queued=is_queued)
         if is_queued:
             self._decrease(arrived, now_us)
+        elif self._restored_bps is not None and seen and self._queue.last_us < DRAINED_US:
+            self._restore(self._restored_bps, now_us)
         elif loss_is_new and self._loss.factor != 1.0:
             self._set_target(self._target_bps * self._loss.factor)
             self._state = PathState.LOSS if self._loss.factor < 1 else PathState.GROW
@@ -224,19 +226,30 @@ class CongestionController:
         base_us = self._queue.base_us
         # In a queue that is not full yet, what arrived lately is less than what could.
         link_bps = busy_rate(arrived, base_us) if base_us is not None else None
+        is_busy = link_bps is not None
         if link_bps is not None:
-            self._restored_bps = BETA * link_bps
+            # While another flow drains, the whole link may seem to be ours.
+            self._restored_bps = min(BETA * link_bps, max(self._target_bps, self._restored_bps or 0.0))
         else:
             link_bps = max(self._acked.bps, 0.5 * self._target_bps)
         is_blamed = self._fast_raised_us is not None and now_us - self._fast_raised_us < FAST_BLAME_US
-        if is_blamed and link_bps < SHARED * self._fast_found_bps:
+        if is_blamed and is_busy and link_bps < SHARED * self._fast_found_bps:
             self._fast_wait_us = min(2 * self._fast_wait_us, MAX_FAST_WAIT_US)
         self._fast_raised_us = None
         share = max(MIN_DRAIN_SHARE, BETA - queue_us / DRAIN_US)
         self._set_target(min(self._target_bps, link_bps * share))
-        self.window.drain_bps = int(min(self.window.drain_bps, max(link_bps, self._target_bps)))
+        # The window's rest is for the queue to drain.
+        self.window.drain_bps = int(self._target_bps)
         self._state = PathState.DECREASE
         self._decreased_us = now_us
+
+    def _restore(self, restored_bps: float, now_us: int) -> None:
+        """The queue has drained: send what the link gave us, and let its falling delays be the past."""
+        self._set_target(max(self._target_bps, restored_bps))
+        self._restored_bps = None
+        self._raised_us = now_us
+        self._trendline.reset()
+        self._state = PathState.HOLD
 
     def _grow(self, last_sent_us: int, now_us: int) -> None:
         since_us = now_us - self._updated_us if self._updated_us is not None else 0
@@ -249,15 +262,12 @@ class CongestionController:
             lost = 0.5 ** (since_us / HALF_LIFE_US)
             self._set_target(self._initial_bps + (self._target_bps - self._initial_bps) * lost)
         if found_bps is not None:
-            self.window.drain_bps = int(max(self._target_bps, found_bps))
-        if self._restored_bps is not None and self._queue.last_us < DRAINED_US:
-            self._set_target(max(self._target_bps, self._restored_bps))
-            self._restored_bps = None
-            self._raised_us = now_us
-            return
+            self.window.drain_bps = int(max(self._target_bps, HEADROOM * found_bps))
         waited_us = MAX_FAST_WAIT_US if self._decreased_us is None else now_us - self._decreased_us
         if found_bps is not None and found_bps * HEADROOM > self._target_bps and waited_us > self._fast_wait_us:
-            step = FIRST_STEP if self._decreased_us is None else FAST_STEP
+            step = FAST_STEP if self._fast_wait_us <= FAST_WAIT_US else SHARED_STEP
+            if self._decreased_us is None:
+                step = FIRST_STEP
             self._set_target(min(found_bps * HEADROOM, self._target_bps * step))
             # What was sent before knows nothing of it.
             self._raised_us = now_us

@@ -13,6 +13,8 @@ from collections import deque
 BUDGET_US = 100_000
 FEEDBACK_US = 100_000
 MIN_WINDOW_BYTES = 12_000
+# Headers, extensions and SRTP's tag: so much of each packet, and of the last one.
+OVERHEAD_PART, OVERHEAD_BYTES = 30, 40
 # Without any report for this long, and this many round trips, what is under way is taken for lost.
 SILENCE_US = 500_000
 _SILENCE_TRIPS = 3
@@ -67,7 +69,8 @@ class SendWindow:
         self._heard_us = now_us
 
     def add(self, size_bytes: int, now_us: int) -> None:
-        """A frame goes out."""
+        """A frame of that size goes out."""
+        size_bytes += size_bytes // OVERHEAD_PART + OVERHEAD_BYTES
         self._frames.append((now_us, size_bytes))
         self.in_flight_bytes += size_bytes
         if len(self._frames) > MAX_FRAMES:
