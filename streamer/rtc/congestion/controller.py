@@ -41,6 +41,8 @@ FAST_WAIT_US, MAX_FAST_WAIT_US = 300_000, 4_000_000
 # A step that is followed by over-use within this time, in which the link gives us less than this share of what bursts
 # found: others use it too.
 FAST_BLAME_US, SHARED = 1_500_000, 0.8
+# Bursts that find so many times what the link gave us at the last over-use: it is another link now, nothing waits.
+CHANGED = 3.0
 # Less than this share of the target in use: nothing is learned about it.
 USED_SHARE = 0.6
 # A target that nothing has confirmed for so long falls slowly towards the initial one.
@@ -101,6 +103,8 @@ class CongestionController:
         self._fast_wait_us = FAST_WAIT_US
         self._fast_raised_us: int | None = None
         self._fast_found_bps = 0.0
+        # What the link gave us at the last over-use.
+        self._link_bps: float | None = None
         self._confirmed_us: int | None = None
         self._vain = 0
         self._queue_before_us = 0
@@ -227,6 +231,7 @@ class CongestionController:
         # In a queue that is not full yet, what arrived lately is less than what could.
         link_bps = busy_rate(arrived, base_us) if base_us is not None else None
         is_busy = link_bps is not None
+        self._link_bps = link_bps or self._link_bps
         if link_bps is not None:
             # While another flow drains, the whole link may seem to be ours.
             self._restored_bps = min(BETA * link_bps, max(self._target_bps, self._restored_bps or 0.0))
@@ -263,6 +268,8 @@ class CongestionController:
             self._set_target(self._initial_bps + (self._target_bps - self._initial_bps) * lost)
         if found_bps is not None:
             self.window.drain_bps = int(max(self._target_bps, HEADROOM * found_bps))
+        if found_bps is not None and self._link_bps is not None and found_bps > CHANGED * self._link_bps:
+            self._fast_wait_us = FAST_WAIT_US
         waited_us = MAX_FAST_WAIT_US if self._decreased_us is None else now_us - self._decreased_us
         if found_bps is not None and found_bps * HEADROOM > self._target_bps and waited_us > self._fast_wait_us:
             step = FAST_STEP if self._fast_wait_us <= FAST_WAIT_US else SHARED_STEP

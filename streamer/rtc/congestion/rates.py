@@ -83,7 +83,9 @@ class BurstRate:
             return
         # 250 µs is the resolution of the report.
         span_us = max(250, burst.last_arrival_us - burst.first_sent_us - base_us)
-        self._rates.append((burst.first_sent_us, min(burst.size_bytes * 8e6 / span_us, MAX_RATE_BPS)))
+        # The least delay has one packet's own time in it.
+        size_bytes = burst.size_bytes * (burst.packets - 1) / burst.packets
+        self._rates.append((burst.first_sent_us, min(size_bytes * 8e6 / span_us, MAX_RATE_BPS)))
 
     def bps(self, since_us: int, now_us: int) -> float | None:
         """Return the median of the bursts sent since then and lately; None when there is none."""
