@@ -8,12 +8,13 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streamer.encode.encoder import CLOCK_RATE, EncodedFrame, Encoder, EncoderError, EncoderSettings
 from streamer.frames import FrameRing, HeldFrame
 from streamer.rate_policy import encoder_rate
 from streamer.rtc.track import StreamFrame
+from streamer.slow_stream import SlowStream
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +75,8 @@ class Pipeline:
         ring_errors: tuple[type[Exception], ...] = (),
         on_ring_failure: Callable[[str], None] = lambda reason: None,
         ready_ns: Callable[[], int] = lambda: 0,
+        slow_stream: SlowStream | None = None,
+        on_slow_frame: Callable[[StreamFrame], None] = lambda frame: None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._open_encoder = open_encoder
@@ -84,6 +87,8 @@ class Pipeline:
         self._ring_errors = ring_errors
         self._on_ring_failure = on_ring_failure
         self._ready_ns = ready_ns
+        self._slow_stream = slow_stream
+        self._on_slow_frame = on_slow_frame
         self._clock_ns = clock_ns
         self._wanted_bps: int | None = None
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
@@ -162,6 +167,8 @@ class Pipeline:
             self.set_ring(None)
             self._release()
             self._encoder = None
+            if self._slow_stream is not None:
+                self._executor.submit(self._slow_stream.close)
             self._executor.shutdown(wait=False)
 
     async def _sleep(self) -> None:
@@ -265,7 +272,6 @@ class Pipeline:
             return
         end_ns = self._clock_ns()
         self._failures = 0
-        self._put_back(held, settings)
         self._last_pts = pts
         if encoded.is_keyframe:
             self._last_keyframe_ns = end_ns
@@ -273,18 +279,47 @@ class Pipeline:
             self._keyframe_wanted = False
         self._plan_repeat(encoded, is_new=is_new, now_ns=end_ns)
         self._count(encoded, end_ns - begin_ns, is_new)
-        self._on_frame(
-            StreamFrame(
-                data=encoded.data,
-                is_keyframe=encoded.is_keyframe,
-                pts=pts,
-                flush_ns=flush_ns,
-                gpu_done_ns=held.trace.gpu_done_ns if is_new else 0,
-                handoff_ns=held.trace.handoff_ns if is_new else 0,
-                encode_begin_ns=begin_ns,
-                encode_end_ns=end_ns,
-            )
+        frame = StreamFrame(
+            data=encoded.data,
+            is_keyframe=encoded.is_keyframe,
+            pts=pts,
+            flush_ns=flush_ns,
+            gpu_done_ns=held.trace.gpu_done_ns if is_new else 0,
+            handoff_ns=held.trace.handoff_ns if is_new else 0,
+            encode_begin_ns=begin_ns,
+            encode_end_ns=end_ns,
         )
+        self._on_frame(frame)
+        # Those whose path is fast have theirs by now.
+        await self._encode_slow(held, settings, frame)
+        self._put_back(held, settings)
+
+    async def _encode_slow(self, held: HeldFrame, settings: EncoderSettings, frame: StreamFrame) -> None:
+        """Encode the picture for slow viewers too, when it is time for one; a failure costs them a picture."""
+        stream = self._slow_stream
+        begin_ns = self._clock_ns()
+        if stream is None or not stream.is_due(begin_ns):
+            return
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._executor, stream.encode, held.planes, settings, frame.pts, begin_ns)
+        try:
+            encoded = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            work.add_done_callback(lambda _: held.release())
+            raise
+        except EncoderError as error:
+            _log.error("the encoder for slow viewers: %s", error)
+            return
+        if encoded is not None:
+            self._on_slow_frame(
+                replace(
+                    frame,
+                    data=encoded.data,
+                    is_keyframe=encoded.is_keyframe,
+                    encode_begin_ns=begin_ns,
+                    encode_end_ns=self._clock_ns(),
+                )
+            )
 
     def _encode_on_thread(self, held: HeldFrame, settings: EncoderSettings, keyframe: bool, pts: int) -> EncodedFrame:
         if self._encoder is None or self._encoder.settings != settings:

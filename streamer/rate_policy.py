@@ -6,22 +6,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# A viewer whose path takes less than this share of the best one's gets pictures of its own pace, and drags nobody.
+# A viewer whose path takes less than this share of the best one's gets an encode of its own kind, and drags nobody.
 SLOW_SHARE, RECOVERED_SHARE = 0.5, 0.65
 # Fewer bits than this and moving text is mud: rather fewer pictures. Never fewer than the second, though.
 MIN_BITS_PER_PIXEL = 0.06
 MIN_FPS = 12
-# A slow viewer gets keyframes only, which everybody pays for: this far apart at least, using this share of its rate.
-SLOW_KEYFRAME_INTERVAL_NS = 1_500_000_000
-SLOW_KEYFRAME_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class SharedRate:
-    """`bps` for the encode; `slow` are the viewers it is too much for."""
+    """`bps` for the encode; `slow` are the viewers it is too much for, `slow_bps` what the slowest of them takes."""
 
     bps: int
     slow: frozenset[int]
+    slow_bps: int | None
 
 
 def shared_rate(targets_bps: Mapping[int, int], was_slow: frozenset[int] = frozenset()) -> SharedRate | None:
@@ -37,7 +35,11 @@ def shared_rate(targets_bps: Mapping[int, int], was_slow: frozenset[int] = froze
         for viewer, bps in targets_bps.items()
         if bps < best_bps * (RECOVERED_SHARE if viewer in was_slow else SLOW_SHARE)
     )
-    return SharedRate(min(bps for viewer, bps in targets_bps.items() if viewer not in slow), slow)
+    return SharedRate(
+        min(bps for viewer, bps in targets_bps.items() if viewer not in slow),
+        slow,
+        min((targets_bps[viewer] for viewer in slow), default=None),
+    )
 
 
 def frame_rate(bps: float, pixels: int, fps: int) -> float:
@@ -48,8 +50,3 @@ def frame_rate(bps: float, pixels: int, fps: int) -> float:
 def encoder_rate(bps: int, pixels: int, fps: int) -> int:
     """Return what to tell an encoder that believes in `fps`, so that its frames are as large as fewer may be."""
     return int(bps * fps / frame_rate(bps, pixels, fps))
-
-
-def slow_keyframe_interval_ns(bps: int, keyframe_bytes: int) -> int:
-    """Return how far apart a slow viewer's keyframes are, so that they fit its path."""
-    return max(SLOW_KEYFRAME_INTERVAL_NS, int(keyframe_bytes * 8e9 / max(1.0, bps * SLOW_KEYFRAME_SHARE)))

@@ -23,10 +23,11 @@ from streamer.frames import FrameRing, FrameSource, LinkMessage, WorkerLink
 from streamer.input.agent_link import AgentLink
 from streamer.input.messages import Input, MotionInput, RelativeInput
 from streamer.pipeline import Pipeline, default_bitrate
-from streamer.rate_policy import encoder_rate, shared_rate, slow_keyframe_interval_ns
-from streamer.rtc.congestion.controller import Decision
+from streamer.rate_policy import encoder_rate, shared_rate
+from streamer.rtc.congestion.controller import Decision, PathState
 from streamer.rtc.peer import RtcSettings
 from streamer.rtc.track import StreamFrame
+from streamer.slow_stream import SlowStream
 from streamer.viewer import Role, Viewer
 
 _log = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class Session:
         self._send = send
         self._source = FrameSource(settings.frames_path, open_link, link_errors)
         self._agent = AgentLink(settings.agent_path, self._handle_guest_clipboard)
+        self._slow_stream = SlowStream(self._open_encoder, self._slow_ready_ns)
         self._pipeline = Pipeline(
             self._open_encoder,
             self._handle_frame,
@@ -84,11 +86,12 @@ class Session:
             ring_errors=link_errors,
             on_ring_failure=self._source.drop,
             ready_ns=self._ready_ns,
+            slow_stream=self._slow_stream,
+            on_slow_frame=self._handle_slow_frame,
         )
         self._viewers: dict[int, Viewer] = {}
         self._slow: frozenset[int] = frozenset()
         self._shared_bps = 0
-        self._keyframe_bytes = 0
         # Until a screen is known.
         self._pixels = 1280 * 720
         self._owner: Viewer | None = None
@@ -222,8 +225,11 @@ class Session:
         if self._owner is not None:
             viewer.send({"type": "owner", "viewer": self._owner.number})
 
-    def handle_keyframe_wanted(self) -> None:
-        self._pipeline.request_keyframe()
+    def handle_keyframe_wanted(self, viewer: Viewer) -> None:
+        if viewer.number in self._slow:
+            self._slow_stream.request_keyframe()
+        else:
+            self._pipeline.request_keyframe()
 
     def handle_rate(self, viewer: Viewer, decision: Decision) -> None:
         self._share_rate()
@@ -273,52 +279,51 @@ class Session:
 
     def _share_rate(self) -> None:
         """Give the encoder the rate that the viewers share, and those that it is too much for their own pace."""
-        targets = {
-            number: viewer.congestion.decision.target_bps
+        decisions = {
+            number: viewer.congestion.decision
             for number, viewer in self._viewers.items()
             if viewer.congestion is not None
         }
-        shared = shared_rate(targets, self._slow)
-        self._slow = frozenset() if shared is None else shared.slow
-        for number, viewer in self._viewers.items():
-            if viewer.peer is not None:
-                viewer.peer.track.set_keyframes_only(number in self._slow)
+        # Of a path that nothing has been heard of yet, nothing follows for the others.
+        heard = {number: each for number, each in decisions.items() if each.state is not PathState.START} or decisions
+        shared = shared_rate({number: each.target_bps for number, each in heard.items()}, self._slow)
+        before, self._slow = self._slow, frozenset() if shared is None else shared.slow
+        self._slow_stream.set_target(None if shared is None else shared.slow_bps)
+        for number in before ^ self._slow:
+            viewer = self._viewers.get(number)
+            if viewer is not None and viewer.peer is not None:
+                viewer.peer.track.switch()
         if shared is not None:
             self._shared_bps = shared.bps
             self._pipeline.set_bitrate(encoder_rate(shared.bps, self._pixels, self._settings.fps))
 
     def _ready_ns(self) -> int:
         """When a frame may be encoded: as soon as one viewer that sets the rate can take it."""
+        return min(self._windows_ns(is_slow=False), default=0)
+
+    def _slow_ready_ns(self) -> int:
+        """When the slow viewers' next frame may be encoded: when all of them can take it."""
+        return max(self._windows_ns(is_slow=True), default=0)
+
+    def _windows_ns(self, *, is_slow: bool) -> list[int]:
         now_us = time.monotonic_ns() // 1000
-        times = [
+        return [
             viewer.congestion.window.ready_us(now_us) * 1000
             for number, viewer in self._viewers.items()
-            if number not in self._slow and viewer.congestion is not None
+            if (number in self._slow) == is_slow and viewer.congestion is not None
         ]
-        return min(times, default=0)
 
     async def _watch_rates(self) -> None:
         while True:
             await asyncio.sleep(RATE_TICK_S)
-            now_ns = time.monotonic_ns()
+            now_us = time.monotonic_ns() // 1000
             is_changed = False
             for viewer in self._viewers.values():
-                if viewer.congestion is not None and viewer.congestion.tick(now_ns // 1000) is not None:
+                if viewer.congestion is not None and viewer.congestion.tick(now_us) is not None:
                     is_changed = True
             if is_changed:
                 self._share_rate()
                 self._pipeline.wake()
-            for number in self._slow:
-                self._pace_slow(self._viewers[number], now_ns)
-
-    def _pace_slow(self, viewer: Viewer, now_ns: int) -> None:
-        """A slow viewer sees pictures as often as they fit its path."""
-        congestion, peer = viewer.congestion, viewer.peer
-        if congestion is None or peer is None:
-            return
-        interval_ns = slow_keyframe_interval_ns(congestion.decision.target_bps, self._keyframe_bytes)
-        if now_ns - peer.track.keyframe_ns > interval_ns:
-            self._pipeline.request_keyframe()
 
     def _update_active(self) -> None:
         active = any(viewer.is_connected for viewer in self._viewers.values())
@@ -427,10 +432,13 @@ class Session:
         return open_encoder(self._profile, settings)
 
     def _handle_frame(self, frame: StreamFrame) -> None:
-        if frame.is_keyframe:
-            self._keyframe_bytes = len(frame.data)
-        for viewer in self._viewers.values():
-            viewer.push(frame)
+        for number, viewer in self._viewers.items():
+            if number not in self._slow:
+                viewer.push(frame)
+
+    def _handle_slow_frame(self, frame: StreamFrame) -> None:
+        for number in self._slow:
+            self._viewers[number].push(frame)
 
     def _handle_encoder_failure(self, reason: str) -> None:
         software = profile_by_name("libx264")

@@ -75,23 +75,13 @@ class ViewerTrack(MediaStreamTrack):
         self._pushed = asyncio.Event()
         self._in_flight: StreamFrame | None = None
         self._awaits_keyframe = True
-        self._keyframes_only = False
         self._keyframe_ns: int | None = None
         self.dropped = 0
 
-    @property
-    def keyframe_ns(self) -> int:
-        """When the last keyframe was queued; 0 before the first."""
-        return self._keyframe_ns or 0
-
-    def set_keyframes_only(self, keyframes_only: bool) -> None:
-        """The path takes no more than a keyframe now and then; once it does again, a keyframe is asked for."""
-        if keyframes_only == self._keyframes_only:
-            return
-        self._keyframes_only = keyframes_only
+    def switch(self) -> None:
+        """The frames from here on are of another stream: they begin with a keyframe."""
         self._awaits_keyframe = True
-        if not keyframes_only:
-            self._on_keyframe_wanted()
+        self._on_keyframe_wanted()
 
     def push(self, frame: StreamFrame) -> bool:
         """Queue a frame; a keyframe replaces what is older. False when it was dropped."""
@@ -100,7 +90,7 @@ class ViewerTrack(MediaStreamTrack):
         if frame.is_keyframe:
             self.dropped += len(self._queue)
             self._queue.clear()
-            self._awaits_keyframe = self._keyframes_only
+            self._awaits_keyframe = False
             self._keyframe_ns = time.monotonic_ns()
         elif self._awaits_keyframe:
             self.dropped += 1

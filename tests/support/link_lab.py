@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from playwright.async_api import Browser, Page
 
 from streamer.rtc.congestion.controller import Decision
+from streamer.viewer import Viewer
 from tests.support.fake_frame_link import FakeRing
 from tests.support.streaming import WAIT_S, SessionBench, session_bench
 from tests.support.udp_relay import PathSettings, RelayThread, server_address, through_relay, without_candidates
@@ -32,7 +33,8 @@ async () => {
   const motion = pc.createDataChannel("motion", {ordered: false, maxRetransmits: 0});
   motion.onmessage = (event) => {
     const message = JSON.parse(event.data);
-    if (message.type === "frames") window.traces.push(...message.frames.map(([rtp, key, bytes, flush]) => [rtp, flush]));
+    if (message.type !== "frames") return;
+    window.traces.push(...message.frames.map(([rtp, key, bytes, flush]) => [rtp, flush]));
   };
   const look = (now, metadata) => {
     window.shown.push([metadata.rtpTimestamp, performance.timeOrigin, now]);
@@ -82,16 +84,14 @@ class LinkSample:
 
 
 @dataclass(eq=False)
-class LinkLab:
-    """One viewer behind one relay."""
+class LinkViewer:
+    """One page behind one relay."""
 
-    bench: SessionBench
+    number: int
     page: Page
     relay: RelayThread
-    ring: FakeRing
     zero_ms: float
-    decisions: list[tuple[float, Decision]] = field(default_factory=list)
-    moving: bool = True
+    decisions: list[tuple[float, Decision]]
 
     async def measure(self, seconds: float) -> LinkSample:
         """Watch for some seconds."""
@@ -152,65 +152,83 @@ async def _navigation_ms(page: Page) -> float:
     return float({metric["name"]: metric["value"] for metric in metrics}["NavigationStart"]) * 1000
 
 
-@asynccontextmanager
-async def link_lab(
-    browser: Browser,
-    down: PathSettings,
-    up: PathSettings | None = None,
-    *,
-    size: tuple[int, int] = (640, 360),
-    fps: int = 60,
-    max_bps: int = 30_000_000,
-) -> AsyncIterator[LinkLab]:
-    """Connect, and let the screen move from then on."""
-    relays: list[RelayThread] = []
-    async with session_bench(bitrate_bps=max_bps, fps=fps) as bench:
-        ring = await bench.show(*size)
+class LinkLab:
+    """A session and the viewers that were connected."""
+
+    def __init__(self, bench: SessionBench, ring: FakeRing) -> None:
+        self.bench = bench
+        self.ring = ring
+        self.is_moving = True
+        self.viewers: dict[int, LinkViewer] = {}
+        self._decisions: dict[int, list[tuple[float, Decision]]] = {}
+        self._open: list[Page | RelayThread] = []
+        # Hears of each decision as the session does.
+        session: Any = bench.session
+        self._handle_rate = session.handle_rate
+        session.handle_rate = self._hear
+
+    def _hear(self, viewer: Viewer, decision: Decision) -> None:
+        self._decisions.setdefault(viewer.number, []).append((time.monotonic(), decision))
+        self._handle_rate(viewer, decision)
+
+    def metrics(self) -> dict[str, float]:
+        """The session's values."""
+        return dict(self.bench.session.metrics().values)
+
+    async def connect(self, browser: Browser, down: PathSettings, up: PathSettings | None = None) -> LinkViewer:
+        """Let another page watch through a relay of its own; returns when it has a picture."""
+        number = len(self.viewers) + 1
         page = await browser.new_page()
-        bench.session.open_viewer(1, "control")
+        self._open.append(page)
+        self.bench.session.open_viewer(number, "view")
+        relays: list[RelayThread] = []
 
         async def exchange(sdp: str) -> str:
-            bench.session.signal(1, {"type": "offer", "sdp": without_candidates(sdp)})
-            answer = str((await bench.next_signal(1, "answer"))["sdp"])
-            relays.append(RelayThread(server_address(answer), down, up).__enter__())
-            return through_relay(answer, relays[0].port)
+            self.bench.session.signal(number, {"type": "offer", "sdp": without_candidates(sdp)})
+            answer = str((await self.bench.next_signal(number, "answer"))["sdp"])
+            relay = RelayThread(server_address(answer), down, up).__enter__()
+            relays.append(relay)
+            self._open.append(relay)
+            return through_relay(answer, relay.port)
 
         await page.expose_function("exchange", exchange)
-        moving: asyncio.Task[None] | None = None
+        await page.evaluate(_PAGE)
+        await page.wait_for_function("() => window.shown.length > 0", timeout=WAIT_S * 1000)
+        decisions = self._decisions.setdefault(number, [])
+        viewer = LinkViewer(number, page, relays[0], await _navigation_ms(page), decisions)
+        self.viewers[number] = viewer
+        return viewer
+
+    async def move(self, fps: int) -> None:
+        """Draw until cancelled."""
+        scene = _Scene(self.ring)
+        due_s = time.monotonic()
+        while True:
+            due_s = max(due_s + 1 / fps, time.monotonic())
+            await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+            if self.is_moving and not self.ring.is_closed:
+                self.ring.publish(scene.next())
+
+    async def close(self) -> None:
+        """End pages and relays."""
+        for each in self._open:
+            if isinstance(each, RelayThread):
+                each.__exit__(None, None, None)
+            else:
+                await each.close()
+
+
+@asynccontextmanager
+async def link_lab(
+    *, size: tuple[int, int] = (640, 360), fps: int = 60, max_bps: int = 30_000_000
+) -> AsyncIterator[LinkLab]:
+    """Run a session whose screen moves; connect viewers to it."""
+    async with session_bench(bitrate_bps=max_bps, fps=fps) as bench:
+        lab = LinkLab(bench, await bench.show(*size))
         try:
-            async with asyncio.timeout(WAIT_S), asyncio.TaskGroup() as tasks:
-                await tasks.create_task(page.evaluate(_PAGE))
-                ring.publish(_Scene(ring).next())
-                await page.wait_for_function("() => window.shown.length > 0", timeout=WAIT_S * 1000)
-            lab = LinkLab(bench, page, relays[0], ring, await _navigation_ms(page))
-            _listen(bench, lab)
             async with asyncio.TaskGroup() as tasks:
-                moving = tasks.create_task(_move(lab, fps))
+                moving = tasks.create_task(lab.move(fps))
                 yield lab
                 moving.cancel()
         finally:
-            await page.close()
-            for relay in relays:
-                relay.__exit__(None, None, None)
-
-
-def _listen(bench: SessionBench, lab: LinkLab) -> None:
-    """Hear of each decision as the session does."""
-    session: Any = bench.session
-    handle = session.handle_rate
-
-    def heard(viewer: Any, decision: Decision) -> None:
-        lab.decisions.append((time.monotonic(), decision))
-        handle(viewer, decision)
-
-    session.handle_rate = heard
-
-
-async def _move(lab: LinkLab, fps: int) -> None:
-    scene = _Scene(lab.ring)
-    due_s = time.monotonic()
-    while True:
-        due_s = max(due_s + 1 / fps, time.monotonic())
-        await asyncio.sleep(max(0.0, due_s - time.monotonic()))
-        if lab.moving and not lab.ring.is_closed:
-            lab.ring.publish(scene.next())
+            await lab.close()

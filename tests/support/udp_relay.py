@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A narrow, lossy, long or jittery path: a UDP relay between a server and its clients, on a thread of its own.
 
-`RelayThread(server).port` takes the place of the server's in the SDP that clients get (`through_relay()`). A client learns
-of no other address, and the server is told of none of the client's: so the relayed pair is the only one that ICE finds.
+`RelayThread(server).port` takes the place of the server's in the SDP that clients get (`through_relay()`). A client
+learns of no other address, and the server is told of none of the client's: so ICE finds the relayed pair only.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class _Direction:
 
 
 class RelayThread:
-    """Runs while it is open. `down` is towards the clients; both directions may be changed at any time, from any thread."""
+    """Runs while it is open. `down` is towards the clients; both directions may be changed at any time."""
 
     def __init__(
         self, server: tuple[str, int], down: PathSettings | None = None, up: PathSettings | None = None, seed: int = 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which lost packets are sent again: on a path that has just narrowed, sending all would keep its queue full. No I/O."""
+"""Which lost packets are sent again: on a path that has just narrowed, all of them keep its queue full. No I/O."""
 
 from __future__ import annotations
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 from streamer.rate_policy import (
     MIN_FPS,
-    SLOW_KEYFRAME_INTERVAL_NS,
     encoder_rate,
     frame_rate,
     shared_rate,
-    slow_keyframe_interval_ns,
 )
 
 MBPS = 1_000_000
@@ -19,7 +17,7 @@ def test_the_lowest_of_those_that_have_half_of_the_best_sets_the_rate() -> None:
     assert shared_rate({}) is None
     shared = shared_rate({1: 10 * MBPS, 2: 6 * MBPS, 3: 4 * MBPS})
     assert shared is not None
-    assert (shared.bps, shared.slow) == (6 * MBPS, {3})
+    assert (shared.bps, shared.slow, shared.slow_bps) == (6 * MBPS, frozenset({3}), 4 * MBPS)
 
 
 def test_one_viewer_is_never_slow() -> None:
@@ -47,9 +45,3 @@ def test_a_rate_too_low_for_all_pictures_is_spent_on_fewer() -> None:
     assert encoder_rate(10 * MBPS, pixels, 60) == 10 * MBPS
     low = encoder_rate(2 * MBPS, pixels, 60)
     assert abs(low / 60 - 2 * MBPS / frame_rate(2 * MBPS, pixels, 60)) < 1
-
-
-def test_a_slow_viewers_keyframes_fit_its_path() -> None:
-    assert slow_keyframe_interval_ns(10 * MBPS, 40_000) == SLOW_KEYFRAME_INTERVAL_NS
-    assert slow_keyframe_interval_ns(100_000, 40_000) == 4_000_000_000
-    assert slow_keyframe_interval_ns(0, 40_000) > 0

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from statistics import median
 
 import pytest
@@ -55,7 +56,7 @@ def test_a_link_that_widens_is_used_within_two_seconds(narrow: int, wide: int, d
     for widens_s in (6.0, 7.1, 8.3):
         link = SimulatedLink(narrow * MBPS, delay_us=delay_us)
         flow = flow_on(link)
-        simulate([flow], widens_s + 3, {widens_s: lambda now_us, link=link: link.change(wide * MBPS, now_us)})
+        simulate([flow], widens_s + 3, {widens_s: partial(link.change, wide * MBPS)})
         assert flow.time_of(0.8 * wide * MBPS, widens_s) < 2.0
 
 
