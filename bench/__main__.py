@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import commands, convert, encode, glass, idle, processes, report, scroll, start
+from bench import commands, convert, encode, glass, idle, links, processes, report, scroll, start
 from bench.report import Result
 from streamer.config import vulkan_environment
 
@@ -25,6 +25,7 @@ def _benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
         "glass": lambda: asyncio.run(glass.run(size, fps, seconds or 15.0)),
         "scroll": lambda: asyncio.run(scroll.run(size, fps, seconds or 10.0)),
         "idle": lambda: asyncio.run(idle.run(size, fps, seconds or 30.0)),
+        "links": lambda: asyncio.run(links.run(size, fps, seconds or 5.0)),
         "start": lambda: asyncio.run(start.run(args.repeats or 5)),
         "encode": lambda: encode.run(args.repeats or 180),
         "convert": lambda: convert.run(args.gpu, args.repeats or 60),
@@ -34,7 +35,7 @@ def _benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
 
 def main() -> int:
     """Run what the command line names; returns the exit code."""
-    names = ["glass", "scroll", "idle", "start", "encode", "convert", "commands"]
+    names = ["glass", "scroll", "idle", "links", "start", "encode", "convert", "commands"]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(names)} or all (default)")
     parser.add_argument("--size", default="1280x720", help="of the sessions that are watched (1280x720)")
