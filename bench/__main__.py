@@ -20,6 +20,7 @@ from bench import (
     encode,
     glass,
     idle,
+    links,
     network,
     pipeline,
     processes,
@@ -52,6 +53,7 @@ def _benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
         "density": lambda: asyncio.run(density.run(size, seconds=seconds or 6.0)),
         "idle": lambda: asyncio.run(idle.run(size, fps, seconds or 30.0)),
         "audio": lambda: asyncio.run(audio.run(size, fps, seconds or 30.0)),
+        "links": lambda: asyncio.run(links.run(size, fps, seconds or 5.0)),
         "start": lambda: asyncio.run(start.run(args.repeats or 5)),
         "encode": lambda: encode.run(args.repeats or 180),
         "convert": lambda: convert.run(args.gpu, args.repeats or 60),
@@ -62,7 +64,7 @@ def _benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
 
 def main() -> int:
     """Run what the command line names; returns the exit code."""
-    usual = ["glass", "stages", "scroll", "pipeline", "idle", "audio", "start", "encode", "convert", "sender", "commands"]
+    usual = ["glass", "stages", "scroll", "pipeline", "idle", "audio", "links", "start", "encode", "convert", "sender", "commands"]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     names = [*usual, *LONG]
     about = f"{', '.join(usual)} (these are the default); {', '.join(LONG)}; all"

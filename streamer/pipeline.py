@@ -8,11 +8,13 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streamer.encode.encoder import CLOCK_RATE, EncodedFrame, Encoder, EncoderError, EncoderSettings
 from streamer.frames import FrameRing, HeldFrame
+from streamer.rate_policy import encoder_rate
 from streamer.rtc.track import StreamFrame
+from streamer.slow_stream import SlowStream
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +59,9 @@ class Pipeline:
     """Encodes one stream for all viewers. Event loop only; the encoder runs on one thread of its own.
 
     `open_encoder` is called on that thread. `on_frame` hears of each encoded frame; `on_failure` once, when encoders
-    keep failing; `on_ring_failure` when a ring raised one of `ring_errors`: it is not used any more then.
+    keep failing; `ready_ns` says when the next frame may be encoded: until then a newer one can still replace it (call
+    `wake()` when it has become earlier); `on_ring_failure` when a ring raised one of `ring_errors`: it is not used any
+    more then.
     """
 
     def __init__(
@@ -70,6 +74,9 @@ class Pipeline:
         bitrate_bps: int | None = None,
         ring_errors: tuple[type[Exception], ...] = (),
         on_ring_failure: Callable[[str], None] = lambda reason: None,
+        ready_ns: Callable[[], int] = lambda: 0,
+        slow_stream: SlowStream | None = None,
+        on_slow_frame: Callable[[StreamFrame], None] = lambda frame: None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._open_encoder = open_encoder
@@ -79,7 +86,11 @@ class Pipeline:
         self._bitrate_bps = bitrate_bps
         self._ring_errors = ring_errors
         self._on_ring_failure = on_ring_failure
+        self._ready_ns = ready_ns
+        self._slow_stream = slow_stream
+        self._on_slow_frame = on_slow_frame
         self._clock_ns = clock_ns
+        self._wanted_bps: int | None = None
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
         self._wake = asyncio.Event()
         self._ring: FrameRing | None = None
@@ -88,6 +99,8 @@ class Pipeline:
         # What the held frame's planes are, also when its ring has gone.
         self._held_settings: EncoderSettings | None = None
         self._encoder: Encoder | None = None
+        # What the encoder was told last; its thread's.
+        self._applied_bps: int | None = None
         self._is_active = False
         self._is_readable = False
         self._keyframe_wanted = False
@@ -136,6 +149,14 @@ class Pipeline:
         self._keyframe_wanted = True
         self._wake.set()
 
+    def set_bitrate(self, bitrate_bps: int) -> None:
+        """Let the encoder aim at that rate from the next frame on; its settings are the ceiling."""
+        self._wanted_bps = bitrate_bps
+
+    def wake(self) -> None:
+        """`ready_ns()` says something else now."""
+        self._wake.set()
+
     async def run(self) -> None:
         """Work until cancelled."""
         try:
@@ -146,6 +167,8 @@ class Pipeline:
             self.set_ring(None)
             self._release()
             self._encoder = None
+            if self._slow_stream is not None:
+                self._executor.submit(self._slow_stream.close)
             self._executor.shutdown(wait=False)
 
     async def _sleep(self) -> None:
@@ -165,18 +188,19 @@ class Pipeline:
     def _due_ns(self) -> int | None:
         if not self._is_active:
             return None
+        ready_ns = self._ready_ns()
         if self._is_readable:
-            return 0
+            return ready_ns
         times = []
         if self._held is not None:
             if self._keyframe_wanted:
                 times.append(self._last_keyframe_ns + KEYFRAME_INTERVAL_NS)
             if self._next_repeat_ns is not None:
                 times.append(self._next_repeat_ns)
-        return min(times, default=None)
+        return max(min(times), ready_ns) if times else None
 
     async def _step(self) -> None:
-        if not self._is_active:
+        if not self._is_active or self._ready_ns() > self._clock_ns():
             return
         is_new = self._acquire()
         held, settings = self._held, self._held_settings
@@ -216,9 +240,14 @@ class Pipeline:
             height=ring.coded_height,
             pixel_format="nv12" if ring.format == "nv12" else "yuv420p",
             fps=self._fps,
-            bitrate_bps=self._bitrate_bps or default_bitrate(ring.coded_width, ring.coded_height, self._fps),
+            bitrate_bps=self._ceiling(ring.coded_width, ring.coded_height),
         )
         return True
+
+    def _ceiling(self, width: int, height: int) -> int:
+        """The most that set_bitrate() may ask for: a rate too low for all pictures is spent on fewer of them."""
+        bitrate_bps = self._bitrate_bps or default_bitrate(width, height, self._fps)
+        return encoder_rate(bitrate_bps, width * height, self._fps)
 
     async def _encode(self, held: HeldFrame, settings: EncoderSettings, *, is_new: bool, keyframe: bool) -> None:
         flush_ns = held.trace.flush_ns if is_new else 0
@@ -243,7 +272,6 @@ class Pipeline:
             return
         end_ns = self._clock_ns()
         self._failures = 0
-        self._put_back(held, settings)
         self._last_pts = pts
         if encoded.is_keyframe:
             self._last_keyframe_ns = end_ns
@@ -251,18 +279,47 @@ class Pipeline:
             self._keyframe_wanted = False
         self._plan_repeat(encoded, is_new=is_new, now_ns=end_ns)
         self._count(encoded, end_ns - begin_ns, is_new)
-        self._on_frame(
-            StreamFrame(
-                data=encoded.data,
-                is_keyframe=encoded.is_keyframe,
-                pts=pts,
-                flush_ns=flush_ns,
-                gpu_done_ns=held.trace.gpu_done_ns if is_new else 0,
-                handoff_ns=held.trace.handoff_ns if is_new else 0,
-                encode_begin_ns=begin_ns,
-                encode_end_ns=end_ns,
-            )
+        frame = StreamFrame(
+            data=encoded.data,
+            is_keyframe=encoded.is_keyframe,
+            pts=pts,
+            flush_ns=flush_ns,
+            gpu_done_ns=held.trace.gpu_done_ns if is_new else 0,
+            handoff_ns=held.trace.handoff_ns if is_new else 0,
+            encode_begin_ns=begin_ns,
+            encode_end_ns=end_ns,
         )
+        self._on_frame(frame)
+        # Those whose path is fast have theirs by now.
+        await self._encode_slow(held, settings, frame)
+        self._put_back(held, settings)
+
+    async def _encode_slow(self, held: HeldFrame, settings: EncoderSettings, frame: StreamFrame) -> None:
+        """Encode the picture for slow viewers too, when it is time for one; a failure costs them a picture."""
+        stream = self._slow_stream
+        begin_ns = self._clock_ns()
+        if stream is None or not stream.is_due(begin_ns):
+            return
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._executor, stream.encode, held.planes, settings, frame.pts, begin_ns)
+        try:
+            encoded = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            work.add_done_callback(lambda _: held.release())
+            raise
+        except EncoderError as error:
+            _log.error("the encoder for slow viewers: %s", error)
+            return
+        if encoded is not None:
+            self._on_slow_frame(
+                replace(
+                    frame,
+                    data=encoded.data,
+                    is_keyframe=encoded.is_keyframe,
+                    encode_begin_ns=begin_ns,
+                    encode_end_ns=self._clock_ns(),
+                )
+            )
 
     def _encode_on_thread(self, held: HeldFrame, settings: EncoderSettings, keyframe: bool, pts: int) -> EncodedFrame:
         if self._encoder is None or self._encoder.settings != settings:
@@ -270,7 +327,11 @@ class Pipeline:
                 self._encoder.close()
                 self._encoder = None
             self._encoder = self._open_encoder(settings)
+            self._applied_bps = None
             self.statistics.encoder_opens += 1
+        if self._wanted_bps is not None and self._wanted_bps != self._applied_bps:
+            self._applied_bps = self._wanted_bps
+            self._encoder.set_bitrate(self._wanted_bps)
         return self._encoder.encode(held.planes, keyframe=keyframe, pts=pts)
 
     def _put_back(self, held: HeldFrame, settings: EncoderSettings) -> None:

@@ -25,6 +25,7 @@ from streamer.input.messages import (
 )
 from streamer.input.viewer_input import ViewerInput
 from streamer.rate_limit import RateLimit
+from streamer.rtc.congestion.controller import CongestionController, Decision
 from streamer.rtc.ice import GatheringError
 from streamer.rtc.peer import Peer, RtcSettings
 from streamer.rtc.signaling import Bye, Offer, SignalError, TrickledCandidate, parse_signal
@@ -47,6 +48,8 @@ MESSAGES_PER_S, MESSAGES_AT_ONCE = 1000, 4000
 # The guest can copy faster than a viewer can be told: the newest text waits while more than this is under way.
 MAX_UNSENT_BEFORE_CLIPBOARD = 65_536
 CLIPBOARD_INTERVAL_S = 0.1
+# A viewer that loses much asks often, and every viewer pays for a keyframe.
+KEYFRAMES_PER_S, KEYFRAMES_AT_ONCE = 1.0, 4
 # A client that sends nonsense is told so this often, and then no more.
 MAX_ERRORS = 10
 
@@ -59,7 +62,8 @@ class ViewerHost(Protocol):
     def handle_viewer_connected(self, viewer: Viewer) -> None: ...
     def handle_viewer_lost(self, viewer: Viewer) -> None: ...
     def handle_control_open(self, viewer: Viewer) -> None: ...
-    def handle_keyframe_wanted(self) -> None: ...
+    def handle_keyframe_wanted(self, viewer: Viewer) -> None: ...
+    def handle_rate(self, viewer: Viewer, decision: Decision) -> None: ...
     def handle_input(self, viewer: Viewer, message: Input) -> None: ...
     def handle_resize(self, viewer: Viewer, width: int, height: int) -> None: ...
     def handle_audio(self, track: AudioTrack, is_on: bool) -> None: ...
@@ -87,6 +91,8 @@ class Viewer:
         self._is_refused = False
         self._offers = RateLimit(OFFERS_PER_S, OFFERS_AT_ONCE)
         self._messages = RateLimit(MESSAGES_PER_S, MESSAGES_AT_ONCE)
+        self._keyframes = RateLimit(KEYFRAMES_PER_S, KEYFRAMES_AT_ONCE)
+        self._keyframe_timer: asyncio.TimerHandle | None = None
         self._is_flooding = False
         self._clipboard: str | None = None
         self._clipboard_timer: asyncio.TimerHandle | None = None
@@ -98,6 +104,11 @@ class Viewer:
     def peer(self) -> Peer | None:
         """The connection, if there is one."""
         return self._peer
+
+    @property
+    def congestion(self) -> CongestionController | None:
+        """What its path takes, while it is connected."""
+        return self._peer.congestion if self._peer is not None and self.is_connected else None
 
     def signal(self, message: Mapping[str, Any]) -> None:
         """Take a signalling message; they are served in order."""
@@ -154,10 +165,10 @@ class Viewer:
 
     async def _close_peer(self) -> None:
         peer, self._peer = self._peer, None
-        for timer in (self._connect_timer, self._trace_timer, self._clipboard_timer):
+        for timer in (self._connect_timer, self._trace_timer, self._clipboard_timer, self._keyframe_timer):
             if timer is not None:
                 timer.cancel()
-        self._connect_timer = self._trace_timer = self._clipboard_timer = None
+        self._connect_timer = self._trace_timer = self._clipboard_timer = self._keyframe_timer = None
         self._clipboard = None
         self._traces.clear()
         if peer is None:
@@ -185,8 +196,8 @@ class Viewer:
 
     def push(self, frame: StreamFrame) -> None:
         """Queue a frame for a viewer that is connected."""
-        if self._peer is not None and self.is_connected:
-            self._peer.track.push(frame)
+        if self._peer is not None and self.is_connected and self._peer.track.push(frame):
+            self._peer.congestion.window.add(len(frame.data), time.monotonic_ns() // 1000)
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Send on the reliable channel; lost when it is not open."""
@@ -232,7 +243,19 @@ class Viewer:
         self._host.close_viewer(self, reason)
 
     def handle_keyframe_wanted(self) -> None:
-        self._host.handle_keyframe_wanted()
+        if self._keyframe_timer is not None:
+            return
+        if self._keyframes.take():
+            self._host.handle_keyframe_wanted(self)
+        else:
+            self._keyframe_timer = asyncio.get_running_loop().call_later(1 / KEYFRAMES_PER_S, self._want_keyframe_again)
+
+    def _want_keyframe_again(self) -> None:
+        self._keyframe_timer = None
+        self.handle_keyframe_wanted()
+
+    def handle_rate(self, decision: Decision) -> None:
+        self._host.handle_rate(self, decision)
 
     def handle_channel_open(self, label: str) -> None:
         if label == "control":
@@ -269,7 +292,8 @@ class Viewer:
         ]
         self._traces.clear()
         if self._peer is not None:
-            message = {"type": "frames", "frames": frames, "bitrate_bps": rate_bps}
+            target_bps = self._peer.congestion.decision.target_bps
+            message = {"type": "frames", "frames": frames, "bitrate_bps": rate_bps, "target_bps": target_bps}
             self._peer.send_motion(json.dumps(message, separators=(",", ":")))
 
     def handle_message(self, label: str, data: str | bytes) -> None:
@@ -288,7 +312,7 @@ class Viewer:
             case Ping(t):
                 self.send({"type": "pong", "t": t, "server_ns": time.monotonic_ns()})
             case KeyframeRequest():
-                self._host.handle_keyframe_wanted()
+                self.handle_keyframe_wanted()
             case Presented():
                 self.presented += 1
             case AudioRequest(on):

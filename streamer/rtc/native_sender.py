@@ -41,6 +41,7 @@ _log = logging.getLogger(__name__)
 NS = 1_000_000_000
 # A packet that says what was lost can name 5000 others; this is 40 Mb/s of them.
 MAX_RESENT_PER_S = 4000
+MAX_PACKET_BYTES = 1200
 # Keyframes are spread at this multiple of the rate aimed at: other frames leave in less than half a frame's time.
 PACE_FACTOR = 2.5
 # Above this the path counts as fast: bursts are cut only as receivers' buffers want it.
@@ -96,6 +97,7 @@ def sender_parameters(
         ),
         mid=parameters.muxId,
         max_resent_per_s=MAX_RESENT_PER_S,
+        max_packet_bytes=MAX_PACKET_BYTES,
     )
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ParamSpec, Protocol
@@ -21,6 +22,9 @@ from aiortc.exceptions import InvalidStateError, OperationError
 
 from streamer.audio.track import AudioTrack
 from streamer.rtc import overrides
+from streamer.rtc.congestion.controller import MAX_BPS, CongestionController, Decision
+from streamer.rtc.congestion.packets import PacketResult
+from streamer.rtc.congestion.resend import Resend
 from streamer.rtc.ice import GatheringError, StreamConnection
 from streamer.rtc.native_sender import NativeSender
 from streamer.rtc.send_history import TransportStatistics
@@ -72,6 +76,9 @@ class PeerListener(Protocol):
     def handle_sent(self, sent: SentFrame) -> None:
         """A frame has gone out."""
 
+    def handle_rate(self, decision: Decision) -> None:
+        """The viewer's feedback says what its path takes."""
+
     def handle_lost(self, reason: str) -> None:
         """The connection is gone, and stays so. Told once."""
 
@@ -93,6 +100,7 @@ class Peer:
             RTCConfiguration(iceServers=list(settings.ice_servers), bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
         )
         self.track = ViewerTrack(listener.handle_keyframe_wanted, listener.handle_sent)
+        self.congestion = CongestionController(MAX_BPS)
         self._connection.on("connectionstatechange", self._guard(self._handle_state))
         self._connection.on("datachannel", self._guard(self._handle_channel))
 
@@ -179,6 +187,17 @@ class Peer:
         # The DTLS server chooses the cipher of the packets: ours prefers AES-GCM, Chromium's does not.
         if offer.takes_either_dtls_role and transport._role == "auto":
             transport._set_role("server")
+        self.track.round_trip_us = lambda: self.congestion.decision.round_trip_us
+        self.track.ask_resend = self._ask_resend
+        transport.on_results = self._guard(self._handle_results)
+
+    def _ask_resend(self, sequence: int, size_bytes: int) -> Resend:
+        return self.congestion.ask_resend(sequence, size_bytes, time.monotonic_ns() // 1000)
+
+    def _handle_results(self, results: list[PacketResult]) -> None:
+        decision = self.congestion.apply(results, time.monotonic_ns() // 1000)
+        self.set_rate(decision.target_bps)
+        self._listener.handle_rate(decision)
 
     async def add_candidate(self, trickled: TrickledCandidate) -> None:
         """Add a candidate of the viewer's.

@@ -12,6 +12,7 @@ import logging
 import time
 from typing import Any
 
+from aiortc import rtcrtpsender
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters, RTCRtpSendParameters
 from aiortc.rtcrtpsender import RTCEncodedFrame, RTCRtpSender
 from aiortc.rtp import RTCP_RTPFB_NACK, AnyRtcpPacket, RtcpRtpfbPacket, RtcpSrPacket
@@ -20,7 +21,7 @@ from aiortc.stats import RTCStatsReport
 from streamer.audio.track import AudioTrack
 from streamer.rate_limit import RateLimit
 from streamer.rtc.extensions import StreamExtensionsMap
-from streamer.rtc.native_sender import MAX_RESENT_PER_S, NativeSender, NativeSenderError, sender_parameters
+from streamer.rtc.native_sender import MAX_PACKET_BYTES, MAX_RESENT_PER_S, NativeSender, NativeSenderError, sender_parameters
 from streamer.rtc.track import ViewerTrack
 from streamer.rtc.transport import StreamDtlsTransport
 
@@ -36,6 +37,9 @@ class StreamSender(RTCRtpSender):
         self.allows_native = True
         self.dump_folder: str | None = None
         self.native: NativeSender | None = None
+        # The RTP time of the last keyframe that has gone out.
+        self._keyframe_rtp: int | None = None
+
 
     async def send(self, parameters: RTCRtpSendParameters) -> None:
         extensions = self._RTCRtpSender__rtp_header_extensions_map  # type: ignore[attr-defined]
@@ -107,13 +111,28 @@ class StreamSender(RTCRtpSender):
 
     async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
         if self.native is not None and isinstance(packet, RtcpRtpfbPacket) and packet.fmt == RTCP_RTPFB_NACK:
-            self.native.retransmit(packet.lost)
+            track = self.track
+            lost = packet.lost
+            if isinstance(track, ViewerTrack):
+                lost = [number for number in lost if track.may_resend(number, MAX_PACKET_BYTES)]
+            self.native.retransmit(lost)
             return
         await super()._handle_rtcp_packet(packet)
 
     async def _retransmit(self, sequence_number: int) -> None:
-        if self._resent.take():
+        if self._resent.take() and self._is_worth_resending(sequence_number):
             await super()._retransmit(sequence_number)
+
+    def _is_worth_resending(self, sequence_number: int) -> bool:
+        """Whether the packet is there, no keyframe has made it useless, and the path has room for it."""
+        history = self._RTCRtpSender__rtp_history  # type: ignore[attr-defined]
+        packet = history.get(sequence_number % rtcrtpsender.RTP_HISTORY_SIZE)  # type: ignore[attr-defined]
+        if packet is None or packet.sequence_number != sequence_number:
+            return False
+        if self._keyframe_rtp is not None and (packet.timestamp - self._keyframe_rtp) & 0x8000_0000:
+            return False
+        track = self.track
+        return not isinstance(track, ViewerTrack) or track.may_resend(sequence_number, len(packet.payload))
 
     def _send_keyframe(self) -> None:
         track = self.track
@@ -126,5 +145,8 @@ class StreamSender(RTCRtpSender):
         # The stock loop asks for the next frame when the last packet of the one before has gone.
         track = self.track
         if isinstance(track, ViewerTrack):
-            track.mark_sent(self._RTCRtpSender__rtp_timestamp, time.monotonic_ns())  # type: ignore[attr-defined]
+            rtp = self._RTCRtpSender__rtp_timestamp  # type: ignore[attr-defined]
+            if track.is_keyframe_in_flight:
+                self._keyframe_rtp = rtp
+            track.mark_sent(rtp, time.monotonic_ns())
         return await super()._next_encoded_frame(codec)

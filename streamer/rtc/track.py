@@ -16,6 +16,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av.packet import Packet
 
 from streamer.encode.encoder import CLOCK_RATE
+from streamer.rtc.congestion.resend import Resend
 from streamer.stream_core.sender import Backlog
 
 # More than this, and the viewer gets a keyframe later rather than old frames now.
@@ -86,6 +87,8 @@ class ViewerTrack(MediaStreamTrack):
         self._on_keyframe_wanted = on_keyframe_wanted
         self._on_sent = on_sent
         self.unsent_bytes = unsent_bytes
+        self.round_trip_us: Callable[[], int] = lambda: 0
+        self.ask_resend: Callable[[int, int], Resend] = lambda sequence, size_bytes: Resend.SEND
         self._queue: deque[StreamFrame] = deque()
         self._pushed = asyncio.Event()
         self._in_flight: StreamFrame | None = None
@@ -96,6 +99,7 @@ class ViewerTrack(MediaStreamTrack):
         # Guards the queue, the outlet and what push() decides by.
         self._push_lock = threading.Lock()
         self._awaits_keyframe = True
+        self._keyframe_ns: int | None = None
         self.dropped = 0
 
     def attach(self, outlet: FrameOutlet) -> None:
@@ -104,6 +108,11 @@ class ViewerTrack(MediaStreamTrack):
             self._outlet = outlet
             while self._queue:
                 self._hand_over(self._queue.popleft())
+
+    def switch(self) -> None:
+        """The frames from here on are of another stream: they begin with a keyframe."""
+        with self._push_lock:
+            self._ask_for_keyframe()
 
     def push(self, frame: StreamFrame) -> bool:
         """Send or queue a frame; a keyframe replaces what is older. False when it was dropped."""
@@ -114,6 +123,7 @@ class ViewerTrack(MediaStreamTrack):
                 self.dropped += len(self._queue)
                 self._queue.clear()
                 self._awaits_keyframe = False
+                self._keyframe_ns = time.monotonic_ns()
             elif self._awaits_keyframe:
                 self.dropped += 1
                 return False
@@ -154,8 +164,22 @@ class ViewerTrack(MediaStreamTrack):
             self._event_loop.call_soon_threadsafe(function)
 
     def request_keyframe(self) -> None:
-        """The viewer lost the picture (PLI, FIR)."""
+        """The viewer lost the picture (PLI, FIR). It asks again when the keyframe on its way does not help."""
+        if self._keyframe_ns is not None and time.monotonic_ns() - self._keyframe_ns < self.round_trip_us() * 1000:
+            return
         self._on_keyframe_wanted()
+
+    @property
+    def is_keyframe_in_flight(self) -> bool:
+        """Whether the frame that recv() returned last is a keyframe."""
+        return self._in_flight is not None and self._in_flight.is_keyframe
+
+    def may_resend(self, sequence: int, size_bytes: int) -> bool:
+        """Say whether a packet that the viewer misses goes out again; what does not costs a keyframe."""
+        resend = self.ask_resend(sequence, size_bytes)
+        if resend is Resend.REFUSE:
+            self.request_keyframe()
+        return resend is Resend.SEND
 
     def mark_sent(self, rtp: int, sent_ns: int) -> None:
         """The frame that recv() returned last has gone out."""

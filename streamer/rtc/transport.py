@@ -7,6 +7,7 @@ import asyncio
 import logging
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,8 @@ from aiortc import rtp
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtp import RTCP_PSFB_FIR, RtcpPacket, RtcpPsfbPacket, RtcpRtpfbPacket, is_rtcp
 
+from streamer.rate_limit import RateLimit
+from streamer.rtc.congestion.packets import PacketResult
 from streamer.rtc.send_history import SendHistory
 from streamer.rtc.twcc import RTCP_RTPFB_TRANSPORT_CC, FeedbackError, parse_feedback
 from streamer.stream_core.sender import SrtpProfile
@@ -23,6 +26,8 @@ _log = logging.getLogger(__name__)
 # aiortc sends a whole frame without a pause: some 40 ms for a keyframe of 1 MB.
 _PACKETS_A_TURN = 32
 _FIR_ENTRY_BYTES = 8
+# Receivers report 4 to 20 times a second.
+_FEEDBACKS_PER_S, _FEEDBACKS_AT_ONCE = 100, 200
 
 
 class TransportFeedbackPacket(RtcpRtpfbPacket):
@@ -71,6 +76,8 @@ class StreamDtlsTransport(RTCDtlsTransport):
         # What the handshake has chosen; no master where the native sender does not know the profile.
         self.srtp_profile_name = ""
         self.srtp_master: SrtpMaster | None = None
+        self.on_results: Callable[[list[PacketResult]], None] = lambda results: None
+        self._feedbacks = RateLimit(_FEEDBACKS_PER_S, _FEEDBACKS_AT_ONCE)
         self._numbered: int | None = None
         self._packets_this_turn = 0
 
@@ -136,8 +143,10 @@ class StreamDtlsTransport(RTCDtlsTransport):
 
     async def _handle_rtcp_packet(self, packet: rtp.AnyRtcpPacket) -> None:
         if isinstance(packet, TransportFeedbackPacket):
+            if not self._feedbacks.take():
+                return
             try:
-                self.history.apply(parse_feedback(packet.fci))
+                self.on_results(self.history.apply(parse_feedback(packet.fci)))
             except FeedbackError as error:
                 self.history.statistics.malformed_feedbacks += 1
                 _log.debug("%s", error)

@@ -16,6 +16,10 @@ _CHUNK = struct.Struct("!H")
 _REFERENCE_US = 64_000
 _DELTA_US = 250
 _REFERENCE_WRAP = 1 << 24
+# After this long the receiver's clock begins anew.
+REFERENCE_SPAN_US = _REFERENCE_WRAP * _REFERENCE_US
+# A few bytes of runs can name 65535 packets; no honest report has nearly as many.
+MAX_PACKETS = 8192
 
 
 class FeedbackError(ValueError):
@@ -43,7 +47,7 @@ def parse_feedback(fci: bytes) -> TransportFeedback:
     """Decode the FCI (behind the two SSRCs); padding at the end is ignored.
 
     Raises:
-        FeedbackError: it is truncated, or a status is reserved.
+        FeedbackError: it is truncated, names too many packets, or a status is reserved.
     """
     if len(fci) < _HEADER.size:
         raise FeedbackError("feedback.header: is truncated")
@@ -53,6 +57,8 @@ def parse_feedback(fci: bytes) -> TransportFeedback:
         reference -= _REFERENCE_WRAP
     if count == 0:
         raise FeedbackError("feedback.count: is 0")
+    if count > MAX_PACKETS:
+        raise FeedbackError(f"feedback.count: {count} is more than {MAX_PACKETS}")
     statuses, position = _read_statuses(fci, count)
     arrivals: list[int | None] = []
     arrival_us = reference * _REFERENCE_US

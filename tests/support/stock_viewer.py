@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
 from aiortc.rtp import RtpPacket
 
+from streamer.rtc.congestion.controller import Decision
 from streamer.rtc.peer import Peer, RtcSettings
 from streamer.rtc.sender import StreamSender
 from streamer.rtc.signaling import Offer
@@ -26,6 +27,7 @@ class StockViewer:
         self.raw: list[bytes] = []
         self.sent: list[SentFrame] = []
         self.keyframes_wanted = 0
+        self.decisions: list[Decision] = []
         self.is_connected = False
         self.offered = ""
         self.lost: list[str] = []
@@ -71,6 +73,9 @@ class StockViewer:
 
     def handle_sent(self, sent: SentFrame) -> None:
         self.sent.append(sent)
+
+    def handle_rate(self, decision: Decision) -> None:
+        self.decisions.append(decision)
 
     def handle_lost(self, reason: str) -> None:
         self.lost.append(reason)

@@ -120,7 +120,7 @@ enum sc_result sc_sender_send_frame(struct sc_sender *sender, const struct sc_fr
 /* Send what is due. */
 void sc_sender_pump(struct sc_sender *sender, uint64_t now_ns);
 
-/* Send packets again that the receiver lacks (RTCP NACK); returns how many were sent. */
+/* Send packets again that the receiver lacks (RTCP NACK), those left out that a later keyframe has made useless; returns how many were sent. */
 uint32_t sc_sender_retransmit(struct sc_sender *sender, const uint16_t *sequences, uint32_t count, uint64_t now_ns);
 
 void sc_sender_get_state(struct sc_sender *sender, struct sc_sender_state *out);

@@ -29,6 +29,7 @@ export class FrameStats {
   #lastRtp = null;
   #reportedMs = 0;
   #bitrateBps = 0;
+  #targetBps = 0;
   #video = null;
   #handle = 0;
 
@@ -56,8 +57,9 @@ export class FrameStats {
   }
 
   /** A `frames` message. */
-  addTraces({ frames, bitrate_bps }) {
+  addTraces({ frames, bitrate_bps, target_bps }) {
     if (Number.isFinite(bitrate_bps)) this.#bitrateBps = bitrate_bps;
+    if (Number.isFinite(target_bps)) this.#targetBps = target_bps;
     if (!Array.isArray(frames)) return;
     for (const [rtp, keyframe, bytes, flush, gpuDone, handoff, encodeBegin, encodeEnd, sent] of frames) {
       this.#keep(this.#traces, rtp, { keyframe, bytes, flush, gpuDone, handoff, encodeBegin, encodeEnd, sent });
@@ -122,6 +124,8 @@ export class FrameStats {
   }
 
   get bitrateBps() { return this.#bitrateBps; }
+  /** What the server believes that the path takes. */
+  get targetBps() { return this.#targetBps; }
   /** How many pictures have been presented since the page was opened, without those that only refined the last. */
   get distinct() { return this.#presented - this.#repeats; }
   /** The frames of which everything is known, oldest first. */

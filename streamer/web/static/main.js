@@ -211,6 +211,7 @@ function stats() {
     fps: frameStats.fps,
     distinctFrames: frameStats.distinct,
     bitrateBps: frameStats.bitrateBps,
+    targetBps: frameStats.targetBps,
     roundTripMs: clock.roundTripMs,
     clockOffsetMs: clock.offsetMs,
     latency: frameStats.latency(),

@@ -17,7 +17,7 @@ export class Overlay {
     this.#element = element;
     this.#source = source;
     const list = element.appendChild(document.createElement("dl"));
-    for (const name of ["picture", "frames", "bit rate", "round trip", "lost", "sound", "", ...STAGES]) {
+    for (const name of ["picture", "frames", "bit rate", "target", "round trip", "lost", "sound", "", ...STAGES]) {
       if (!name) {
         list.append(document.createElement("hr"), document.createElement("hr"));
         continue;
@@ -55,7 +55,8 @@ export class Overlay {
     }
     this.#set("picture", `${stats.width}×${stats.height}`);
     this.#set("frames", `${stats.fps} /s`);
-    this.#set("bit rate", bitrate >= 1e6 ? `${(bitrate / 1e6).toFixed(1)} Mb/s` : `${Math.round(bitrate / 1e3)} kb/s`);
+    this.#set("bit rate", rate(bitrate));
+    this.#set("target", rate(stats.targetBps));
     this.#set("round trip", milliseconds(stats.roundTripMs));
     this.#set("lost", inbound ? `${inbound.packetsLost ?? 0} packets` : "–");
     this.#set("sound", soundRate >= 0.5 ? `${Math.round(soundRate)} kb/s` : "–");
@@ -74,6 +75,10 @@ function findInbound(report, kind) {
     if (entry.type === "inbound-rtp" && entry.kind === kind) return entry;
   }
   return null;
+}
+
+function rate(bps) {
+  return bps >= 1e6 ? `${(bps / 1e6).toFixed(1)} Mb/s` : `${Math.round(bps / 1e3)} kb/s`;
 }
 
 function milliseconds(value) {

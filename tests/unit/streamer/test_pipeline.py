@@ -25,6 +25,7 @@ from streamer.pipeline import (
     default_bitrate,
 )
 from streamer.rtc.track import StreamFrame
+from streamer.slow_stream import SlowStream
 from tests.support.fake_frame_link import FakeRing, FakeTrace
 from tests.support.streaming import wait_until
 
@@ -267,3 +268,54 @@ async def test_a_frame_from_the_future_does_not_stop_the_streams_clock() -> None
         await wait_until(lambda: bool(bench.frames))
         assert bench.frames[0].pts <= time.monotonic_ns() * CLOCK_RATE // 10**9
         assert bench.frames[0].pts >= now_ns * CLOCK_RATE // 10**9
+
+
+async def test_a_frame_waits_until_it_may_go_and_is_the_newest_then() -> None:
+    ready_ns = [time.monotonic_ns() + 10**12]
+    bench = Bench(ready_ns=lambda: ready_ns[0])
+    ring = FakeRing(64, 64)
+    async with running(bench.pipeline):
+        bench.pipeline.set_ring(ring)
+        bench.pipeline.set_active(True)
+        for value in range(1, 10):
+            ring.publish(ring.picture(value))
+            bench.pipeline.wake()
+            await asyncio.sleep(0)
+        assert not bench.encoders
+        ready_ns[0] = 0
+        bench.pipeline.wake()
+        await wait_until(lambda: bool(bench.frames))
+        assert bench.encoders[0].seen == [9]
+
+
+async def test_slow_viewers_pictures_are_fewer_and_of_an_encoder_of_their_own() -> None:
+    slow_encoders: list[SlowEncoder] = []
+
+    def open_slow(settings: EncoderSettings) -> Encoder:
+        slow_encoders.append(SlowEncoder(settings, None))
+        return slow_encoders[-1]
+
+    stream = SlowStream(open_slow)
+    slow_frames: list[StreamFrame] = []
+    bench = Bench(slow_stream=stream, on_slow_frame=slow_frames.append)
+    ring = FakeRing(64, 64)
+    async with running(bench.pipeline):
+        bench.pipeline.set_ring(ring)
+        bench.pipeline.set_active(True)
+        ring.publish(ring.picture(1))
+        await wait_until(lambda: len(bench.frames) == 1)
+        assert not slow_encoders
+        stream.set_target(200_000)
+        for value in range(2, 30):
+            count = len(bench.frames)
+            ring.publish(ring.picture(value))
+            await wait_until(lambda count=count: len(bench.frames) > count)  # type: ignore[misc]
+        assert len(slow_encoders) == 1
+        assert 1 <= len(slow_frames) < len(bench.frames)
+        assert slow_frames[0].is_keyframe
+        pts = [frame.pts for frame in slow_frames]
+        assert set(pts) <= {frame.pts for frame in bench.frames} and pts == sorted(set(pts))
+        stream.set_target(None)
+        ring.publish(ring.picture(99))
+        await wait_until(lambda: not stream.is_open)
+    assert ring.held == 0

@@ -72,7 +72,7 @@ bool sc_history_find(const struct sc_history *history, uint16_t sequence, uint64
 	}
 	const uint64_t found = history->next - 1 - age;
 	const struct sc_packet *packet = sc_history_packet(history, found);
-	if (!packet->sent_ns || packet->sent_ns < not_before_ns) {
+	if (found < history->useful || !packet->sent_ns || packet->sent_ns < not_before_ns) {
 		return false;
 	}
 	*index = found;

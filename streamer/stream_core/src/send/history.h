@@ -34,6 +34,7 @@ struct sc_history {
 	 * texts (RFC 7714, 9.1): not when the socket was full, not when the packet is sent again. So what depends on the time, and the
 	 * transport-wide number, are written down when a packet is protected first. */
 	uint64_t fixed;
+	uint64_t useful; /* the first that no later keyframe has made useless: those before are not sent again */
 	uint64_t unsent_bytes;
 };
 

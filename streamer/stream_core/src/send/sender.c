@@ -287,6 +287,9 @@ enum sc_result sc_sender_send_frame(struct sc_sender *sender, const struct sc_fr
 		sc_history_packet(history, history->head - 1)->is_marked = true;
 		sc_frames_append(&sender->frames, first, history->head, frame->rtp_time);
 		sender->state.frames++;
+		if (frame->is_keyframe) {
+			history->useful = first;
+		}
 	}
 	send_due(sender, now_ns);
 	pthread_mutex_unlock(&sender->mutex);

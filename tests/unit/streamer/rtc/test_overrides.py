@@ -170,7 +170,7 @@ async def test_a_packet_long_gone_can_be_sent_again_with_a_new_number(settings: 
     async with stock_viewer(settings) as viewer:
         # More packets than aiortc would keep; slowly, since nobody here shall lose any.
         for index in range(20):
-            viewer.push(index * 1500, size=40_000)
+            viewer.push(index * 1500, size=40_000, is_keyframe=index == 0)
             count = len(viewer.packets)
             await wait_until(lambda count=count: len(viewer.packets) >= count + 30)  # type: ignore[misc]
         first = viewer.packets[0]
@@ -184,6 +184,36 @@ async def test_a_packet_long_gone_can_be_sent_again_with_a_new_number(settings: 
         numbers = [packet.extensions.transport_sequence_number for packet in viewer.packets]
         assert again.extensions.transport_sequence_number not in (None, first.extensions.transport_sequence_number)
         assert len(set(numbers)) == len(numbers)
+
+
+AIORTCS_WAY = RtcSettings(is_native=False)
+
+
+async def test_what_a_keyframe_has_made_useless_is_not_sent_again() -> None:
+    async with stock_viewer(AIORTCS_WAY) as viewer:
+        viewer.push(0)
+        await wait_until(lambda: len(viewer.sent) == 1 and len(viewer.packets) >= 4)
+        viewer.push(1500)
+        await wait_until(lambda: len(viewer.sent) == 2 and len(viewer.packets) >= 8)
+        viewer.push(3000, size=100, is_keyframe=False)
+        await wait_until(lambda: len(viewer.sent) == 3)
+        timestamps = sorted({packet.timestamp for packet in viewer.packets[:8]})
+        first = next(packet for packet in viewer.packets if packet.timestamp == timestamps[0])
+        second = next(packet for packet in viewer.packets if packet.timestamp == timestamps[1])
+        assert not viewer.sender._is_worth_resending(first.sequence_number)
+        assert viewer.sender._is_worth_resending(second.sequence_number)
+        assert not viewer.sender._is_worth_resending((first.sequence_number - 1) & 0xFFFF)
+
+
+@BOTH_WAYS
+async def test_more_losses_than_fit_cost_a_keyframe(settings: RtcSettings) -> None:
+    async with stock_viewer(settings) as viewer:
+        viewer.push(0, size=100_000)
+        await wait_until(lambda: len(viewer.packets) >= 70)
+        numbers = [packet.sequence_number for packet in viewer.packets]
+        sent = [viewer.peer.track.may_resend(number, len(viewer.packets[0].payload)) for number in numbers]
+        assert 5 < sum(sent) < 60
+        assert viewer.keyframes_wanted > 0
 
 
 @BOTH_WAYS

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from streamer.rtc.twcc import FeedbackError, parse_feedback
+from streamer.rtc.twcc import MAX_PACKETS, FeedbackError, parse_feedback
 
 
 def fci(base: int, count: int, reference: int, number: int, *chunks: int, deltas: bytes = b"") -> bytes:
@@ -71,3 +71,10 @@ def test_random_bytes_raise_nothing_else_and_stay_small() -> None:
         parsed += 1
         assert 0 < len(feedback.arrivals_us) <= 65_535
     assert parsed > 0
+
+
+def test_a_report_on_more_packets_than_anyone_sends_is_refused() -> None:
+    most = [1 << 13 | 0x1FFF] * 9
+    with pytest.raises(FeedbackError, match=r"feedback\.count"):
+        parse_feedback(fci(0, MAX_PACKETS + 1, 0, 0, *most, deltas=bytes(MAX_PACKETS + 1)))
+    assert len(parse_feedback(fci(0, MAX_PACKETS, 0, 0, *most, deltas=bytes(MAX_PACKETS))).arrivals_us) == MAX_PACKETS

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A session seen by Chromium over paths that are narrow, lossy, long, or change. The screen is noise, at any rate."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.support.browser import chromium
+from tests.support.link_lab import LinkLab, LinkSample, LinkViewer, link_lab
+from tests.support.streaming import wait_until
+from tests.support.udp_relay import PathSettings
+
+pytestmark = pytest.mark.e2e
+
+MBPS = 1_000_000
+
+
+@asynccontextmanager
+async def one_viewer(down: PathSettings, delay_ms: float = 0.0) -> AsyncIterator[tuple[LinkLab, LinkViewer]]:
+    async with chromium() as browser, link_lab() as lab:
+        yield lab, await lab.connect(browser, down, PathSettings(delay_ms=delay_ms))
+
+
+def assert_flows(sample: LinkSample, rate_bps: float) -> None:
+    assert 0.4 * rate_bps < sample.target_bps < 1.1 * rate_bps
+    assert sample.goodput_bps > 0.4 * rate_bps
+    # No storm: at most one keyframe a second and a half.
+    assert sample.keyframes <= 3
+    assert sample.decoded_per_s > 20
+
+
+@pytest.mark.parametrize(
+    ("mbps", "loss", "delay_ms"), [(2, 0.0, 0.0), (5, 0.05, 0.0), (20, 0.01, 0.0), (5, 0.01, 50.0)]
+)
+async def test_the_picture_flows_at_the_rate_of_the_link(mbps: int, loss: float, delay_ms: float) -> None:
+    down = PathSettings(mbps * MBPS, loss=loss, delay_ms=delay_ms)
+    async with one_viewer(down, delay_ms) as (lab, viewer):
+        await viewer.measure(1.5)
+        sample = await viewer.measure(3)
+        assert_flows(sample, mbps * MBPS)
+        values = lab.metrics()
+        assert values["target_bps"] > 0
+        assert values["acked_bps"] > 0.3 * mbps * MBPS
+        assert values["round_trip_ms_max"] >= 2 * delay_ms
+        assert (values["loss_fraction_max"] > 0) or not loss
+
+
+async def test_a_link_that_widens_is_used_within_seconds_and_one_that_narrows_drains() -> None:
+    async with one_viewer(PathSettings(2 * MBPS)) as (_lab, viewer):
+        await viewer.measure(2)
+        viewer.relay.set_rate(20 * MBPS)
+        widened = await viewer.measure(4)
+        # Two seconds in virtual time (test_controller.py); this machine may be busy.
+        assert widened.reached_s(0.8 * 20 * MBPS) < 3.5
+        assert widened.keyframes <= 2
+        viewer.relay.set_rate(2 * MBPS)
+        narrowing = await viewer.measure(2)
+        narrow = await viewer.measure(2)
+        assert narrowing.keyframes + narrow.keyframes <= 4
+        assert narrow.decoded_per_s > 15
+        assert sorted(narrow.longest_waits_ms)[len(narrow.longest_waits_ms) // 2] < 150
+
+
+async def test_a_slow_viewer_gets_pictures_of_its_own_pace_and_drags_nobody() -> None:
+    async with chromium() as browser, link_lab() as lab:
+        fast = await lab.connect(browser, PathSettings(20 * MBPS))
+        slow = await lab.connect(browser, PathSettings(1 * MBPS))
+        await wait_until(lambda: lab.metrics()["viewers_slow"] == 1)
+        await fast.measure(1)
+        keyframes = lab.metrics()["keyframes"]
+        sample = await fast.measure(3)
+        assert sample.target_bps > 0.4 * 20 * MBPS
+        assert lab.metrics()["target_bps"] > 0.4 * 20 * MBPS
+        assert lab.metrics()["keyframes"] - keyframes <= 3
+        shown = await slow.measure(3)
+        assert shown.decoded_per_s > 3
+        assert 0.3 * MBPS < shown.goodput_bps < 1.2 * MBPS
+        slow.relay.set_rate(None)
+        await wait_until(lambda: lab.metrics()["viewers_slow"] == 0)
+        assert (await slow.measure(2)).decoded_per_s > 20
