@@ -95,6 +95,21 @@ static void test_rtx(void) {
 	bench_finish(&bench);
 }
 
+static void test_what_a_keyframe_has_made_useless_is_not_sent_again(void) {
+	struct sender_bench bench;
+	bench_init(&bench, true, 100);
+	CHECK(bench_send(&bench, 1000, 7, true, start_ns) == SC_OK);
+	CHECK(bench_send(&bench, 1000, 8, false, start_ns) == SC_OK);
+	CHECK(bench_send(&bench, 1000, 9, true, start_ns) == SC_OK);
+	CHECK(bench_send(&bench, 1000, 10, false, start_ns) == SC_OK);
+	drain(&bench);
+	static const uint16_t lost[] = {100, 101, 102, 103};
+	CHECK(sc_sender_retransmit(bench.sender, lost, 4, start_ns + 20 * MS) == 2);
+	struct received again;
+	CHECK(bench_receive(&bench, &again, 0) && again.rtp_time == 9);
+	bench_finish(&bench);
+}
+
 static void test_without_rtx_the_same_bytes_go_again(void) {
 	struct sender_bench bench;
 	struct received first, again;
@@ -348,6 +363,7 @@ int main(void) {
 	test_packets_of_a_frame();
 	test_roll_over();
 	test_rtx();
+	test_what_a_keyframe_has_made_useless_is_not_sent_again();
 	test_without_rtx_the_same_bytes_go_again();
 	test_resends_are_limited();
 	test_the_oldest_packets_are_forgotten();
