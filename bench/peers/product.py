@@ -69,10 +69,14 @@ def folder() -> Iterator[Path]:
 def process(
     command: Sequence[str], log: Path, environment: Mapping[str, str] = {}
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program below this one, its output in `log`; end it, by force if need be."""
+    """Run a program below this one, its output in `log`; end it, by force if need be. It ends when this one does."""
     with log.open("wb") as output:
         started = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **environment}
+            ["setpriv", "--pdeathsig", "TERM", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **environment},
         )
     try:
         yield started
