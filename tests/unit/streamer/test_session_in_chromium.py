@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, async_playwright
 
+from tests.support.relay import Relay
 from tests.support.streaming import WAIT_S, SessionBench, session_bench, wait_until
 
 pytestmark = pytest.mark.e2e
@@ -114,6 +115,26 @@ async def test_chromium_shows_the_picture_and_reports_on_it() -> None:
             }""",
             timeout=WAIT_S * 1000,
         )
+
+
+async def test_chromium_gets_again_what_was_lost() -> None:
+    async with session_bench() as bench, browser_page() as page:
+        ring = await bench.show(640, 360)
+        await connect(page, bench)
+        ring.publish(ring.picture(63, 102, 240))
+        await wait_for_colour(page, 255, 0, 0)
+        peer = bench.session._viewers[1].peer
+        assert peer is not None and peer.native is not None
+        ice = peer._ice
+        assert ice is not None
+        direct = ice._nominated[1]
+        peer.native.follow(Relay(direct.protocol.transport, drop_every=5).pair(direct))
+        for luma in range(30, 90):
+            ring.publish(ring.picture(luma))
+            await asyncio.sleep(1 / 60)
+        ring.publish(ring.picture(126, 128, 128))
+        await wait_for_colour(page, 128, 128, 128)
+        assert peer.native.counters().resent_packets > 0
 
 
 async def test_chromium_gets_a_new_size_in_the_same_stream() -> None:

@@ -20,6 +20,7 @@ from streamer.rtc.path import Address, ForwardedPath, UdpPath
 from streamer.rtc.peer import RtcSettings
 from streamer.rtc.track import StreamFrame
 from streamer.stream_core.sender import SendMode, SrtpProfile
+from tests.support.relay import Relay
 from tests.support.stock_viewer import StockViewer, stock_viewer
 from tests.support.streaming import wait_until
 
@@ -96,33 +97,12 @@ def _offering(profile: Any) -> Callable[[StockViewer], None]:
     return prepare
 
 
-class Relay:
-    """Stands in for a TURN server's transport: has no socket of ours."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-        self.relayed = 0
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return default
-
-    def sendto(self, data: bytes, address: tuple[str, int]) -> None:
-        self.relayed += 1
-        self.inner.sendto(data, address)
-
-
-class RelayProtocol:
-    def __init__(self, relay: Relay) -> None:
-        self.transport = relay
-
-
 async def test_a_stream_goes_on_by_a_relay_and_comes_back() -> None:
     async with stock_viewer() as viewer:
         native, ice = native_of(viewer), ice_of(viewer)
         direct = ice._nominated[1]
         relay = Relay(direct.protocol.transport)
-        relayed = CandidatePair(direct.protocol, direct.remote_candidate)
-        relayed.protocol = RelayProtocol(relay)  # type: ignore[assignment]
+        relayed = relay.pair(direct)
         await push_and_wait(viewer, 0)
         native.follow(relayed)
         assert isinstance(native._path, ForwardedPath)
