@@ -64,7 +64,20 @@ def _benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
 
 def main() -> int:
     """Run what the command line names; returns the exit code."""
-    usual = ["glass", "stages", "scroll", "pipeline", "idle", "audio", "links", "start", "encode", "convert", "sender", "commands"]
+    usual = [
+        "glass",
+        "stages",
+        "scroll",
+        "pipeline",
+        "idle",
+        "audio",
+        "links",
+        "start",
+        "encode",
+        "convert",
+        "sender",
+        "commands",
+    ]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     names = [*usual, *LONG]
     about = f"{', '.join(usual)} (these are the default); {', '.join(LONG)}; all"

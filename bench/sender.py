@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from bench.report import Result, Table, Value
 from bench.summary import Summary
 from streamer.rtc import transport
+from streamer.rtc.congestion.controller import Decision
 from streamer.rtc.peer import Peer, RtcSettings
 from streamer.rtc.signaling import Offer
 from streamer.rtc.track import SentFrame, StreamFrame
@@ -154,6 +155,8 @@ class _Listener:
 
     def handle_sent(self, sent: SentFrame) -> None:
         self.sent.append(sent)
+
+    def handle_rate(self, decision: Decision) -> None: ...
 
     def handle_lost(self, reason: str) -> None:
         raise ConnectionError(reason)

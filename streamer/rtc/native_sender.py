@@ -41,7 +41,6 @@ _log = logging.getLogger(__name__)
 NS = 1_000_000_000
 # A packet that says what was lost can name 5000 others; this is 40 Mb/s of them.
 MAX_RESENT_PER_S = 4000
-MAX_PACKET_BYTES = 1200
 # Keyframes are spread at this multiple of the rate aimed at: other frames leave in less than half a frame's time.
 PACE_FACTOR = 2.5
 # Above this the path counts as fast: bursts are cut only as receivers' buffers want it.
@@ -97,7 +96,6 @@ def sender_parameters(
         ),
         mid=parameters.muxId,
         max_resent_per_s=MAX_RESENT_PER_S,
-        max_packet_bytes=MAX_PACKET_BYTES,
     )
 
 
@@ -181,11 +179,21 @@ class NativeSender:
             self._loop.call_soon_threadsafe(self._service)
         return taken
 
-    def retransmit(self, sequences: Sequence[int]) -> None:
-        """The viewer lacks these packets; what aiortc has read of a NACK may lie beyond 65535."""
-        if not self._is_closed:
-            self._sender.retransmit([sequence & 0xFFFF for sequence in sequences], time.monotonic_ns())
-            self._service()
+    def retransmit(self, sequences: Sequence[int], may_resend: Callable[[int, int], bool]) -> None:
+        """The viewer lacks these packets; what aiortc has read of a NACK may lie beyond 65535.
+
+        `may_resend` is asked about each one that can be sent again, with its size in bytes.
+        """
+        if self._is_closed:
+            return
+        now_ns = time.monotonic_ns()
+        wanted = []
+        for number in (sequence & 0xFFFF for sequence in sequences):
+            size_bytes = self._sender.remembered_bytes(number, now_ns)
+            if not size_bytes or may_resend(number, size_bytes):
+                wanted.append(number)
+        self._sender.retransmit(wanted, now_ns)
+        self._service()
 
     def set_rate(self, rate_bps: int) -> None:
         """What the path takes, as far as is known: what exceeds a burst is spread by it."""

@@ -21,7 +21,12 @@ from aiortc.stats import RTCStatsReport
 from streamer.audio.track import AudioTrack
 from streamer.rate_limit import RateLimit
 from streamer.rtc.extensions import StreamExtensionsMap
-from streamer.rtc.native_sender import MAX_PACKET_BYTES, MAX_RESENT_PER_S, NativeSender, NativeSenderError, sender_parameters
+from streamer.rtc.native_sender import (
+    MAX_RESENT_PER_S,
+    NativeSender,
+    NativeSenderError,
+    sender_parameters,
+)
 from streamer.rtc.track import ViewerTrack
 from streamer.rtc.transport import StreamDtlsTransport
 
@@ -39,7 +44,6 @@ class StreamSender(RTCRtpSender):
         self.native: NativeSender | None = None
         # The RTP time of the last keyframe that has gone out.
         self._keyframe_rtp: int | None = None
-
 
     async def send(self, parameters: RTCRtpSendParameters) -> None:
         extensions = self._RTCRtpSender__rtp_header_extensions_map  # type: ignore[attr-defined]
@@ -112,10 +116,8 @@ class StreamSender(RTCRtpSender):
     async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
         if self.native is not None and isinstance(packet, RtcpRtpfbPacket) and packet.fmt == RTCP_RTPFB_NACK:
             track = self.track
-            lost = packet.lost
-            if isinstance(track, ViewerTrack):
-                lost = [number for number in lost if track.may_resend(number, MAX_PACKET_BYTES)]
-            self.native.retransmit(lost)
+            may_resend = track.may_resend if isinstance(track, ViewerTrack) else lambda sequence, size_bytes: True
+            self.native.retransmit(packet.lost, may_resend)
             return
         await super()._handle_rtcp_packet(packet)
 

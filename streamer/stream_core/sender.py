@@ -196,6 +196,10 @@ class Sender:
         """Send packets again; returns how many were."""
         return int(lib.sc_sender_retransmit(self._raw, sequences, len(sequences), now_ns))
 
+    def remembered_bytes(self, sequence: int, now_ns: int) -> int:
+        """Return the payload's size of a packet that can be sent again; 0 when it cannot."""
+        return int(lib.sc_sender_remembered_bytes(self._raw, sequence, now_ns))
+
     def backlog(self) -> Backlog:
         """Return what waits."""
         raw = ffi.new("struct sc_sender_state *")

@@ -70,9 +70,7 @@ async def test_damage_is_found_where_a_picture_differs(browser: Browser) -> None
                     if index >= luma:
                         y, x = divmod((index - luma) % chroma, width // 2)
                         x, y = 2 * x, 2 * y
-                    assert any(
-                        r["x"] <= x < r["x"] + r["width"] and r["y"] <= y < r["y"] + r["height"] for r in rects
-                    )
+                    assert any(r["x"] <= x < r["x"] + r["width"] and r["y"] <= y < r["y"] + r["height"] for r in rects)
                 for r in rects:
                     assert not (r["x"] % 2 or r["y"] % 2 or r["width"] % 2 or r["height"] % 2)
                     assert r["x"] + r["width"] <= width and r["y"] + r["height"] <= height

@@ -123,6 +123,9 @@ void sc_sender_pump(struct sc_sender *sender, uint64_t now_ns);
 /* Send packets again that the receiver lacks (RTCP NACK), those left out that a later keyframe has made useless; returns how many were sent. */
 uint32_t sc_sender_retransmit(struct sc_sender *sender, const uint16_t *sequences, uint32_t count, uint64_t now_ns);
 
+/* Return the payload's size of a packet that was sent and may be sent again; 0: it is not remembered, or of no use any more. */
+uint32_t sc_sender_remembered_bytes(struct sc_sender *sender, uint16_t sequence, uint64_t now_ns);
+
 void sc_sender_get_state(struct sc_sender *sender, struct sc_sender_state *out);
 
 /* Take reports of frames that have been sent, oldest first; returns how many were written. 64 are kept. */

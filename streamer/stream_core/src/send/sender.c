@@ -357,15 +357,29 @@ static void flush_resends(struct sc_sender *sender, uint64_t now_ns) {
 	batch->count = batch->used_bytes = 0;
 }
 
+/* Find a packet that may be sent again. */
+static bool find_sent(const struct sc_sender *sender, uint16_t sequence, uint64_t now_ns, uint64_t *index) {
+	const uint64_t oldest = now_ns > sender->params.history_ns ? now_ns - sender->params.history_ns : 0;
+	return sc_history_find(&sender->history, sequence, oldest, index);
+}
+
+uint32_t sc_sender_remembered_bytes(struct sc_sender *sender, uint16_t sequence, uint64_t now_ns) {
+	pthread_mutex_lock(&sender->mutex);
+	uint64_t index;
+	const bool found = find_sent(sender, sequence, now_ns, &index);
+	const uint32_t size = found ? sc_history_packet(&sender->history, index)->size_bytes : 0;
+	pthread_mutex_unlock(&sender->mutex);
+	return size;
+}
+
 uint32_t sc_sender_retransmit(struct sc_sender *sender, const uint16_t *sequences, uint32_t count, uint64_t now_ns) {
 	pthread_mutex_lock(&sender->mutex);
 	struct sc_batch *batch = &sender->batch;
 	const uint64_t before = sender->state.resent_packets;
-	const uint64_t oldest = now_ns > sender->params.history_ns ? now_ns - sender->params.history_ns : 0;
 	batch->count = batch->used_bytes = 0;
 	for (uint32_t i = 0; i < count; i++) {
 		uint64_t index;
-		if (!sc_history_find(&sender->history, sequences[i], oldest, &index)) {
+		if (!find_sent(sender, sequences[i], now_ns, &index)) {
 			sender->state.resends_refused++;
 			continue;
 		}
