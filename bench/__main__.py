@@ -45,7 +45,7 @@ def _benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
     scenes, only = args.scenes.split(","), args.only.split(",") if args.only else ()
     return {
         "glass": lambda: asyncio.run(
-            glass.run(sizes, fps, seconds or 8.0, args.repeats or glass.ROUNDS, scenes, only, args.lock)
+            glass.run(sizes, fps, seconds or 8.0, args.repeats or glass.ROUNDS, scenes, only, args.lock, args.cropped)
         ),
         "stages": lambda: asyncio.run(stages.run(size, fps, seconds or 15.0)),
         "scroll": lambda: asyncio.run(scroll.run(size, fps, seconds or 10.0)),
@@ -89,6 +89,7 @@ def main() -> int:
     parser.add_argument("--scenes", default=",".join(glass.SCENES), help="of glass (%(default)s)")
     parser.add_argument("--only", help="products of glass, by the beginnings of their names (all that are here)")
     parser.add_argument("--lock", type=Path, help="a file to lock during each round of glass, where others work too")
+    parser.add_argument("--cropped", action="store_true", help="glass: convert only the read part of a video to RGB")
     parser.add_argument("--gpu", default="auto", help="the device to convert on, as `heliograph devices` lists them")
     parser.add_argument("--json", type=Path, help="where one benchmark's result goes (build/bench/NAME.json)")
     parser.add_argument("--document", type=Path, help="write the newest results as Markdown to this file at the end")

@@ -82,7 +82,14 @@ class Standing:
 
 
 async def measure(
-    browser: Browser, product: Product, scene: str, size: tuple[int, int], fps: int, seconds: float, seed: int
+    browser: Browser,
+    product: Product,
+    scene: str,
+    size: tuple[int, int],
+    fps: int,
+    seconds: float,
+    seed: int,
+    is_cropped: bool = False,
 ) -> Round:
     """Start a product, watch it, click, end it.
 
@@ -91,7 +98,7 @@ async def measure(
     """
     chance = random.Random(seed)
     guest = [*clock_command(scene, fps), "--clicks", "--new-phase-s", str(NEW_PHASE_S)]
-    async with product.running(size, fps, guest) as running, probed_page(browser, *size) as page:
+    async with product.running(size, fps, guest) as running, probed_page(browser, *size, is_cropped) as page:
         await page.open(running.url)
         # Its clicks are those of a warm-up too: some pages take the first to get the keyboard's focus.
         await asyncio.sleep(SETTLE_S - 1)
@@ -135,10 +142,12 @@ async def run(
     scenes: Sequence[str] = SCENES,
     only: Sequence[str] = (),
     lock: Path | None = None,
+    is_cropped: bool = False,
 ) -> Result:
     """Measure all products that are there (or those whose names begin with one of `only`), in turns.
 
     `lock`: a file whose lock (flock) is held while all products have a turn, where others work too.
+    `is_cropped`: see probed_page().
     """
     products, notes = _choose(only)
     standings: dict[tuple[str, str], list[Standing]] = {}
@@ -155,7 +164,7 @@ async def run(
                             label = f"{text} {scene} {turn + 1}/{rounds} {product.name}"
                             seed = seeds.getrandbits(32)
                             try:
-                                found = await measure(browser, product, scene, size, fps, seconds, seed)
+                                found = await measure(browser, product, scene, size, fps, seconds, seed, is_cropped)
                             except (ProductError, NoClockError) as error:
                                 standing.failures.append(str(error))
                                 _progress(f"{label}: {error}")
@@ -169,6 +178,7 @@ async def run(
         "seconds a round": seconds,
         "clicks a round": CLICKS,
         "new phase every s": NEW_PHASE_S,
+        "videos are read": "cropped" if is_cropped else "whole",
         "browser": f"Chromium {version}, headless, no GPU",
         **{product.name: product.version() for product in products},
     }

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -125,12 +126,16 @@ class Probe:
 
 
 @asynccontextmanager
-async def probed_page(browser: Browser, width: int, height: int) -> AsyncIterator[Probe]:
-    """Open a page of its own profile, of the picture's size, with the probe in it."""
+async def probed_page(browser: Browser, width: int, height: int, is_cropped: bool = False) -> AsyncIterator[Probe]:
+    """Open a page of its own profile, of the picture's size, with the probe in it.
+
+    `is_cropped`: of a video, convert the part to RGB that is read, not all of it.
+    """
     context = await browser.new_context(viewport={"width": width, "height": height}, bypass_csp=True)
     try:
         page = await context.new_page()
-        await page.add_init_script(f"(() => {{\n{reader_script()}\n{static_text('probe.js')}\n}})();")
+        constants = f"const IS_CROPPED = {json.dumps(is_cropped)};"
+        await page.add_init_script(f"(() => {{\n{constants}\n{reader_script()}\n{static_text('probe.js')}\n}})();")
         yield Probe(page)
     finally:
         await context.close()

@@ -3,6 +3,8 @@
  * Reads the guest's clock in every animation frame from the page's largest video or canvas, whoever's page it is. Put into the page
  * before its own scripts, behind barcode_reader.js.
  *
+ * `IS_CROPPED`, a constant in front of this: see draw().
+ *
  * A picture counts when it is read for the first time. The read is the last thing that runs in its frame: a page that paints its
  * canvas in an animation frame of its own is read in that frame, not in the next one.
  */
@@ -74,10 +76,13 @@ function largest() {
   return found;
 }
 
-/** Draws the barcodes' part. Of a video only that is converted to RGB: drawImage(video) would convert all of it, for milliseconds. */
+/**
+ * Draws the barcodes' part. Without a GPU drawImage(video) converts the whole picture to RGB, for milliseconds, as the browser does
+ * once more to show it; cropped, it converts that part alone.
+ */
 function draw(screen) {
   const height = CLICKS_TOP + HEIGHT;
-  if (screen.localName === "canvas") {
+  if (screen.localName === "canvas" || !IS_CROPPED) {
     context.drawImage(screen, 0, 0, WIDTH, height, 0, 0, WIDTH, height);
     return;
   }
