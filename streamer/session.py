@@ -7,7 +7,6 @@ import asyncio
 import base64
 import logging
 import socket
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,13 +23,13 @@ from streamer.encode.profiles import EncoderProfile, profile_by_name
 from streamer.frames import FrameRing, FrameSource, LinkMessage, WorkerLink
 from streamer.input.agent_link import AgentLink
 from streamer.input.messages import Input, MotionInput, RelativeInput
-from streamer.pipeline import Pipeline, default_bitrate
-from streamer.rate_policy import encoder_rate, shared_rate
-from streamer.rtc.congestion.controller import Decision, PathState
+from streamer.pipeline import Pipeline
+from streamer.rtc.congestion.controller import Decision
 from streamer.rtc.peer import RtcSettings
 from streamer.rtc.track import StreamFrame
 from streamer.slow_stream import SlowStream
 from streamer.viewer import Role, Viewer
+from streamer.viewer_rates import ViewerRates
 
 _log = logging.getLogger(__name__)
 
@@ -42,8 +41,6 @@ CURSOR_INTERVAL_S = 0.03
 # What H.264 can say at its highest level: 8192x4352, in any shape.
 MAX_MACROBLOCKS = 139_264
 SCANOUT = 0
-# How often silent and slow viewers are looked at; everything else happens with a viewer's report.
-RATE_TICK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +77,9 @@ class Session:
         self._source = FrameSource(settings.frames_path, open_link, link_errors)
         self._agent = AgentLink(settings.agent_path, self._handle_guest_clipboard, self._handle_guest_sound)
         self._audio = AudioStream(settings.sound_path)
-        self._slow_stream = SlowStream(self._open_encoder, self._slow_ready_ns)
+        self._viewers: dict[int, Viewer] = {}
+        self._rates = ViewerRates(self._viewers, settings.fps, settings.bitrate_bps)
+        self._slow_stream = SlowStream(self._open_encoder, self._rates.slow_ready_ns)
         self._pipeline = Pipeline(
             self._open_encoder,
             self._handle_frame,
@@ -89,15 +88,11 @@ class Session:
             bitrate_bps=settings.bitrate_bps,
             ring_errors=link_errors,
             on_ring_failure=self._source.drop,
-            ready_ns=self._ready_ns,
+            ready_ns=self._rates.ready_ns,
             slow_stream=self._slow_stream,
             on_slow_frame=self._handle_slow_frame,
         )
-        self._viewers: dict[int, Viewer] = {}
-        self._slow: frozenset[int] = frozenset()
-        self._shared_bps = 0
-        # Until a screen is known.
-        self._pixels = 1280 * 720
+        self._rates.drive(self._pipeline, self._slow_stream)
         self._owner: Viewer | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._is_worker_up = False
@@ -119,7 +114,7 @@ class Session:
                 tasks.create_task(self._agent.run(), name="agent link")
                 tasks.create_task(self._audio.run(), name="audio")
                 tasks.create_task(self._pipeline.run(), name="pipeline")
-                tasks.create_task(self._watch_rates(), name="rates")
+                tasks.create_task(self._rates.run(), name="rates")
         finally:
             self._tasks = None
             if self._cursor_timer is not None:
@@ -201,16 +196,7 @@ class Session:
             "loss_fraction_max": max((each.loss_fraction for each in sums), default=0.0),
             "frames_dropped": sum(peer.track.dropped for peer in peers),
         }
-        decisions = [viewer.congestion.decision for viewer in self._viewers.values() if viewer.congestion is not None]
-        values |= {
-            "target_bps": self._shared_bps,
-            "target_bps_min": min((each.target_bps for each in decisions), default=0),
-            "acked_bps": sum(each.acked_bps for each in decisions),
-            "round_trip_ms_max": max((each.round_trip_us / 1000 for each in decisions), default=0.0),
-            "queue_delay_ms_max": max((each.queue_us / 1000 for each in decisions), default=0.0),
-            "viewers_slow": len(self._slow),
-        }
-        return Metrics(values)
+        return Metrics(values | self._rates.metrics())
 
     # What viewers tell us (ViewerHost)
 
@@ -223,14 +209,13 @@ class Session:
         self._send(CloseViewer(viewer.number, 1012, short))
 
     def handle_viewer_connected(self, viewer: Viewer) -> None:
-        self._limit(viewer)
-        self._share_rate()
+        self._rates.add(viewer)
         self._update_active()
         self._pipeline.request_keyframe()
 
     def handle_viewer_lost(self, viewer: Viewer) -> None:
         self._agent.send(viewer.input.release_all())
-        self._share_rate()
+        self._rates.share()
         self._update_active()
 
     def handle_control_open(self, viewer: Viewer) -> None:
@@ -241,13 +226,13 @@ class Session:
             viewer.send({"type": "owner", "viewer": self._owner.number})
 
     def handle_keyframe_wanted(self, viewer: Viewer) -> None:
-        if viewer.number in self._slow:
+        if self._rates.is_slow(viewer.number):
             self._slow_stream.request_keyframe()
         else:
             self._pipeline.request_keyframe()
 
     def handle_rate(self, viewer: Viewer, decision: Decision) -> None:
-        self._share_rate()
+        self._rates.share()
         self._pipeline.wake()
 
     def handle_input(self, viewer: Viewer, message: Input) -> None:
@@ -287,64 +272,6 @@ class Session:
             return
         self._asked_size = size
         self._source.set_display(SCANOUT, *size)
-
-    # What the viewers' paths take
-
-    @property
-    def _max_bps(self) -> int:
-        return self._settings.bitrate_bps or default_bitrate(self._pixels, 1, self._settings.fps)
-
-    def _limit(self, viewer: Viewer) -> None:
-        if viewer.congestion is not None:
-            viewer.congestion.set_max(self._max_bps)
-
-    def _share_rate(self) -> None:
-        """Give the encoder the rate that the viewers share, and those that it is too much for their own pace."""
-        decisions = {
-            number: viewer.congestion.decision
-            for number, viewer in self._viewers.items()
-            if viewer.congestion is not None
-        }
-        # Of a path that nothing has been heard of yet, nothing follows for the others.
-        heard = {number: each for number, each in decisions.items() if each.state is not PathState.START} or decisions
-        shared = shared_rate({number: each.target_bps for number, each in heard.items()}, self._slow)
-        before, self._slow = self._slow, frozenset() if shared is None else shared.slow
-        self._slow_stream.set_target(None if shared is None else shared.slow_bps)
-        for number in before ^ self._slow:
-            viewer = self._viewers.get(number)
-            if viewer is not None and viewer.peer is not None:
-                viewer.peer.track.switch()
-        if shared is not None:
-            self._shared_bps = shared.bps
-            self._pipeline.set_bitrate(encoder_rate(shared.bps, self._pixels, self._settings.fps))
-
-    def _ready_ns(self) -> int:
-        """When a frame may be encoded: as soon as one viewer that sets the rate can take it."""
-        return min(self._windows_ns(is_slow=False), default=0)
-
-    def _slow_ready_ns(self) -> int:
-        """When the slow viewers' next frame may be encoded: when all of them can take it."""
-        return max(self._windows_ns(is_slow=True), default=0)
-
-    def _windows_ns(self, *, is_slow: bool) -> list[int]:
-        now_us = time.monotonic_ns() // 1000
-        return [
-            viewer.congestion.window.ready_us(now_us) * 1000
-            for number, viewer in self._viewers.items()
-            if (number in self._slow) == is_slow and viewer.congestion is not None
-        ]
-
-    async def _watch_rates(self) -> None:
-        while True:
-            await asyncio.sleep(RATE_TICK_S)
-            now_us = time.monotonic_ns() // 1000
-            is_changed = False
-            for viewer in self._viewers.values():
-                if viewer.congestion is not None and viewer.congestion.tick(now_us) is not None:
-                    is_changed = True
-            if is_changed:
-                self._share_rate()
-                self._pipeline.wake()
 
     def _update_active(self) -> None:
         active = any(viewer.is_connected for viewer in self._viewers.values())
@@ -399,10 +326,7 @@ class Session:
             return
         _log.info("screen %dx%d, %s", ring.width, ring.height, ring.format)
         self._is_worker_up = True
-        self._pixels = ring.coded_width * ring.coded_height
-        for viewer in self._viewers.values():
-            self._limit(viewer)
-        self._share_rate()
+        self._rates.set_pixels(ring.coded_width * ring.coded_height)
         self._screen = {
             "type": "screen",
             "width": ring.width,
@@ -454,12 +378,13 @@ class Session:
 
     def _handle_frame(self, frame: StreamFrame) -> None:
         for number, viewer in self._viewers.items():
-            if number not in self._slow:
+            if not self._rates.is_slow(number):
                 viewer.push(frame)
 
     def _handle_slow_frame(self, frame: StreamFrame) -> None:
-        for number in self._slow:
-            self._viewers[number].push(frame)
+        for number, viewer in self._viewers.items():
+            if self._rates.is_slow(number):
+                viewer.push(frame)
 
     def _handle_encoder_failure(self, reason: str) -> None:
         software = profile_by_name("libx264")
