@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "encode/patch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "encode/cavlc.h"
+
+enum {
+	/* Sharp enough for text where the error is measured to be small, or finer steps follow. */
+	SHARP_QP = 18,
+	SHARP_STEP = 4,
+	/* 46 dB; the whole picture is to have 45. */
+	SHARP_LUMA = 420,
+	SHARP_CHROMA = 420,
+	/* Coarser by a fifth of the bits, where the budget does not reach. */
+	COARSER_STEP = 2,
+	COARSEST_QP = 42,
+	/* macroblock_layer() has at most 3200 bits (A.3.1); PCM has 3072 and what is before it. */
+	MAX_BLOCK_BITS = 3100,
+	MB_TYPE_PCM = 5 + 25,
+	SAVED_BYTES = 384,
+	/* A block is at most PCM, with its alignment and skip run. */
+	BLOCK_BYTES = 416
+};
+
+struct sc_patch {
+	uint32_t mb_width, mb_count;
+	uint8_t (*totals)[24];  /* total_coeff: 16 luma blocks, 4 of U, 4 of V */
+	uint32_t *coded_at;     /* by macroblock: the pass that has written its totals; others have zeros */
+	uint32_t pass;
+	uint8_t (*saved)[SAVED_BYTES]; /* the reference's blocks before */
+	uint8_t *rbsp, *unit;
+	size_t rbsp_size;
+	struct sc_levels levels;
+};
+
+struct sc_patch *sc_patch_create(uint32_t mb_width, uint32_t mb_height, uint32_t max_blocks) {
+	struct sc_patch *patch = calloc(1, sizeof(*patch));
+	if (!patch) {
+		return NULL;
+	}
+	patch->mb_width = mb_width;
+	patch->mb_count = mb_width * mb_height;
+	patch->totals = calloc(patch->mb_count, sizeof(*patch->totals));
+	patch->coded_at = calloc(patch->mb_count, sizeof(*patch->coded_at));
+	patch->saved = calloc(max_blocks, sizeof(*patch->saved));
+	patch->rbsp_size = (size_t)max_blocks * BLOCK_BYTES + 64;
+	patch->rbsp = malloc(patch->rbsp_size);
+	patch->unit = malloc(patch->rbsp_size * 3 / 2 + 8);
+	if (!patch->totals || !patch->coded_at || !patch->saved || !patch->rbsp || !patch->unit) {
+		sc_patch_destroy(patch);
+		return NULL;
+	}
+	return patch;
+}
+
+void sc_patch_destroy(struct sc_patch *patch) {
+	if (!patch) {
+		return;
+	}
+	free(patch->totals);
+	free(patch->coded_at);
+	free(patch->saved);
+	free(patch->rbsp);
+	free(patch->unit);
+	free(patch);
+}
+
+/* Copy `size` x `size` pixels, `step` bytes apart, repeating what lies behind the last column and row. */
+static void load_plane(const uint8_t *plane, size_t stride, size_t step, uint32_t x, uint32_t y, uint32_t width,
+	uint32_t height, uint32_t size, uint8_t *out) {
+	for (uint32_t row = 0; row < size; row++) {
+		uint32_t from = y + row < height ? y + row : height - 1;
+		const uint8_t *line = plane + from * stride;
+		uint32_t inside = width - x < size ? width - x : size;
+		if (step == 1) {
+			memcpy(out, line + x, inside);
+		} else {
+			for (uint32_t column = 0; column < inside; column++) {
+				out[column] = line[(x + column) * step];
+			}
+		}
+		memset(out + inside, out[inside - 1], size - inside);
+		out += size;
+	}
+}
+
+void sc_patch_load(const struct sc_patch_job *job, uint32_t mb, struct sc_block_pixels *out) {
+	uint32_t x = mb % job->reference->mb_width, y = mb / job->reference->mb_width;
+	const uint8_t *planes = job->picture->planes;
+	size_t stride = job->picture->stride, luma = stride * job->height;
+	uint32_t width = job->width / 2, height = job->height / 2;
+	load_plane(planes, stride, 1, x * 16, y * 16, job->width, job->height, 16, out->luma);
+	if (job->nv12) {
+		load_plane(planes + luma, stride, 2, x * 8, y * 8, width, height, 8, out->u);
+		load_plane(planes + luma + 1, stride, 2, x * 8, y * 8, width, height, 8, out->v);
+	} else {
+		load_plane(planes + luma, stride / 2, 1, x * 8, y * 8, width, height, 8, out->u);
+		load_plane(planes + luma + luma / 4, stride / 2, 1, x * 8, y * 8, width, height, 8, out->v);
+	}
+}
+
+bool sc_patch_is_sharp(const struct sc_block_pixels *source, const struct sc_block_target *target) {
+	uint32_t luma, chroma;
+	sc_block_distortion(source, target, &luma, &chroma);
+	return luma <= SHARP_LUMA && chroma <= SHARP_CHROMA;
+}
+
+static void save(const struct sc_block_target *target, uint8_t *out) {
+	for (int y = 0; y < 16; y++, out += 16) {
+		memcpy(out, target->luma + y * target->luma_stride, 16);
+	}
+	for (int y = 0; y < 8; y++, out += 16) {
+		memcpy(out, target->chroma + y * target->chroma_stride, 16);
+	}
+}
+
+static void restore(const struct sc_block_target *target, const uint8_t *saved) {
+	for (int y = 0; y < 16; y++, saved += 16) {
+		memcpy(target->luma + y * target->luma_stride, saved, 16);
+	}
+	for (int y = 0; y < 8; y++, saved += 16) {
+		memcpy(target->chroma + y * target->chroma_stride, saved, 16);
+	}
+}
+
+/* total_coeff of a block of this picture; -1 outside. `plane` 0..2; x and y in blocks of the macroblock, which may be -1. */
+static int total_at(const struct sc_patch *patch, uint32_t mb, int plane, int x, int y) {
+	int side = plane ? 2 : 4;
+	if (x < 0) {
+		if (mb % patch->mb_width == 0) {
+			return -1;
+		}
+		mb--;
+		x += side;
+	}
+	if (y < 0) {
+		if (mb < patch->mb_width) {
+			return -1;
+		}
+		mb -= patch->mb_width;
+		y += side;
+	}
+	int first = plane ? 12 + 4 * plane : 0;
+	return patch->coded_at[mb] == patch->pass ? patch->totals[mb][first + y * side + x] : 0;
+}
+
+/* nC of 9.2.1. */
+static int context_of(const struct sc_patch *patch, uint32_t mb, int plane, int x, int y) {
+	int left = total_at(patch, mb, plane, x - 1, y), above = total_at(patch, mb, plane, x, y - 1);
+	if (left >= 0 && above >= 0) {
+		return (left + above + 1) >> 1;
+	}
+	return left >= 0 ? left : above >= 0 ? above : 0;
+}
+
+static void put_residual(struct sc_patch *patch, struct sc_bits *bits, uint32_t mb) {
+	static const int16_t zero[16];
+	const struct sc_levels *levels = &patch->levels;
+	uint8_t *totals = patch->totals[mb];
+	for (int index = 0; index < 16; index++) {
+		int x = (index >> 2 & 1) * 2 + (index & 1), y = (index >> 3) * 2 + (index >> 1 & 1), block = y * 4 + x;
+		if (levels->cbp >> (index / 4) & 1) {
+			const int16_t *block_levels = levels->coded >> block & 1 ? levels->luma[block] : zero;
+			totals[block] = (uint8_t)sc_cavlc_block(bits, block_levels, 16, context_of(patch, mb, 0, x, y));
+		}
+	}
+	if (levels->cbp >> 4) {
+		sc_cavlc_block(bits, levels->chroma_dc[0], 4, -1);
+		sc_cavlc_block(bits, levels->chroma_dc[1], 4, -1);
+	}
+	for (int block = 0; levels->cbp >> 4 == 2 && block < 8; block++) {
+		const int16_t *block_levels = levels->coded >> (16 + block) & 1 ? levels->chroma[block / 4][block % 4] : zero;
+		int context = context_of(patch, mb, 1 + block / 4, block % 2, block % 4 / 2);
+		totals[16 + block] = (uint8_t)sc_cavlc_block(bits, block_levels + 1, 15, context);
+	}
+}
+
+static void put_pcm(struct sc_patch *patch, struct sc_bits *bits, uint32_t mb, const struct sc_block_pixels *source,
+	const struct sc_block_target *target) {
+	sc_bits_ue(bits, MB_TYPE_PCM);
+	while (bits->count % 8) {
+		sc_bits_put(bits, 1, 0);
+	}
+	const uint8_t *pixels = (const uint8_t *)source;
+	for (int i = 0; i < SAVED_BYTES; i++) {
+		sc_bits_put(bits, 8, pixels[i]);
+	}
+	for (int y = 0; y < 16; y++) {
+		memcpy(target->luma + y * target->luma_stride, source->luma + y * 16, 16);
+	}
+	for (int y = 0; y < 8; y++) {
+		uint8_t *out = target->chroma + y * target->chroma_stride;
+		for (int x = 0; x < 8; x++) {
+			out[2 * x] = source->u[y * 8 + x];
+			out[2 * x + 1] = source->v[y * 8 + x];
+		}
+	}
+	memset(patch->totals[mb], 16, sizeof(patch->totals[mb]));
+}
+
+/* One pass over the blocks. */
+struct pass {
+	struct sc_bits bits;
+	int qp;       /* of blocks that are not optional */
+	int last_qp;  /* QP of the macroblock before */
+	uint32_t next; /* the macroblock behind the last coded one */
+};
+
+/* Code one block at `qp`; returns its bits, 0 when it is as before. The target must hold what is predicted from. */
+static size_t code_at(struct sc_patch *patch, const struct sc_patch_job *job, struct pass *pass, uint32_t mb,
+	const struct sc_block_pixels *source, const struct sc_block_target *target, int qp) {
+	int chroma_qp = sc_chroma_qp(qp, job->syntax->chroma_qp_offset);
+	if (chroma_qp < SC_MIN_QP) {
+		chroma_qp = SC_MIN_QP; /* never: the offset of this preset is 0 */
+	}
+	if (!sc_residual_code(source, target, qp, chroma_qp, &patch->levels)) {
+		return 0;
+	}
+	size_t before = sc_bits_written(&pass->bits);
+	sc_bits_ue(&pass->bits, mb - pass->next); /* mb_skip_run */
+	size_t layer = sc_bits_written(&pass->bits);
+	sc_bits_ue(&pass->bits, 0);     /* mb_type: P_L0_16x16 */
+	sc_bits_put(&pass->bits, 2, 3); /* mvd: all vectors of this picture are zero */
+	sc_bits_ue(&pass->bits, sc_cavlc_inter_cbp(patch->levels.cbp));
+	sc_bits_se(&pass->bits, qp - pass->last_qp);
+	memset(patch->totals[mb], 0, sizeof(patch->totals[mb]));
+	patch->coded_at[mb] = patch->pass;
+	put_residual(patch, &pass->bits, mb);
+	size_t after = sc_bits_written(&pass->bits);
+	if (after - layer > MAX_BLOCK_BITS) {
+		return SIZE_MAX;
+	}
+	return after - before;
+}
+
+static void code_block(struct sc_patch *patch, const struct sc_patch_job *job, struct pass *pass, uint32_t index) {
+	struct sc_patch_block *block = &job->blocks[index];
+	uint32_t mb = block->mb;
+	struct sc_block_target target =
+		sc_reference_block(job->reference, mb % patch->mb_width, mb / patch->mb_width);
+	struct sc_block_pixels source;
+	sc_patch_load(job, mb, &source);
+	block->is_sharp = block->is_coded = false;
+	save(&target, patch->saved[index]);
+	const struct pass begin = *pass;
+	int qp = block->is_optional ? SHARP_QP : pass->qp;
+	for (;;) {
+		size_t bits = code_at(patch, job, pass, mb, &source, &target, qp);
+		bool is_sharp = sc_patch_is_sharp(&source, &target);
+		if (bits == SIZE_MAX) {
+			*pass = begin;
+			restore(&target, patch->saved[index]);
+			if (qp > SHARP_QP) {
+				qp += SHARP_STEP;
+				continue;
+			}
+			sc_bits_ue(&pass->bits, mb - pass->next);
+			put_pcm(patch, &pass->bits, mb, &source, &target);
+			patch->coded_at[mb] = patch->pass;
+			block->is_coded = block->is_sharp = true;
+			break;
+		}
+		if (is_sharp || qp > SHARP_QP || qp - SHARP_STEP < SC_MIN_QP) {
+			block->is_coded = bits > 0;
+			block->is_sharp = is_sharp || qp <= SHARP_QP;
+			pass->last_qp = bits ? qp : pass->last_qp;
+			break;
+		}
+		*pass = begin;
+		restore(&target, patch->saved[index]);
+		patch->coded_at[mb] = patch->pass - 1;
+		qp -= SHARP_STEP;
+	}
+	if (block->is_coded) {
+		pass->next = mb + 1;
+	} else {
+		patch->coded_at[mb] = patch->pass - 1;
+	}
+}
+
+/* Code the blocks at pass->qp; returns the bits of the picture, or, when they are too many and `may_stop`, how many they would have been. */
+static size_t run_pass(
+	struct sc_patch *patch, const struct sc_patch_job *job, struct pass *pass, bool with_optional, bool may_stop) {
+	patch->pass += 2; /* the number below is nobody's */
+	sc_bits_init(&pass->bits, patch->rbsp, patch->rbsp_size);
+	pass->last_qp = pass->qp;
+	pass->next = 0;
+	sc_bits_put(&pass->bits, 8, 0x41); /* nal_ref_idc 2, nal_unit_type 1 */
+	sc_syntax_put_header(job->syntax, &pass->bits, job->frame_num, pass->qp);
+	size_t spent = sc_bits_written(&pass->bits);
+	for (uint32_t i = 0; i < job->count; i++) {
+		struct sc_patch_block *block = &job->blocks[i];
+		block->is_coded = block->is_sharp = false;
+		/* Cannot happen with a rbsp of this size; the blocks behind stay as they were. */
+		bool no_room = (size_t)(pass->bits.end - pass->bits.at) < BLOCK_BYTES;
+		if (no_room || (block->is_optional && (!with_optional || spent >= job->budget_bits))) {
+			continue;
+		}
+		code_block(patch, job, pass, i);
+		spent = sc_bits_written(&pass->bits);
+		if (may_stop && spent > job->budget_bits) {
+			for (uint32_t rest = i + 1; rest < job->count; rest++) {
+				job->blocks[rest].is_coded = false;
+			}
+			return spent * job->count / (i + 1);
+		}
+	}
+	return spent;
+}
+
+static void undo_pass(struct sc_patch *patch, const struct sc_patch_job *job) {
+	for (uint32_t i = 0; i < job->count; i++) {
+		uint32_t mb = job->blocks[i].mb;
+		if (job->blocks[i].is_coded) {
+			struct sc_block_target target =
+				sc_reference_block(job->reference, mb % patch->mb_width, mb / patch->mb_width);
+			restore(&target, patch->saved[i]);
+		}
+	}
+}
+
+const uint8_t *sc_patch_encode(struct sc_patch *patch, const struct sc_patch_job *job, size_t *bytes, uint32_t *qp) {
+	struct pass pass = {.qp = SHARP_QP};
+	uint32_t needed = 0;
+	for (uint32_t i = 0; i < job->count; i++) {
+		needed += !job->blocks[i].is_optional;
+	}
+	bool with_optional = needed < job->count;
+	for (;;) {
+		bool may_stop = needed && (with_optional || pass.qp < COARSEST_QP);
+		size_t bits = run_pass(patch, job, &pass, with_optional, may_stop);
+		if (bits <= job->budget_bits || !may_stop) {
+			break;
+		}
+		undo_pass(patch, job);
+		/* 6 steps of QP halve the bits, or a little less. */
+		for (; !with_optional && bits > job->budget_bits && pass.qp < COARSEST_QP; bits = bits * 4 / 5) {
+			pass.qp += COARSER_STEP;
+		}
+		with_optional = false;
+	}
+	if (!pass.next) {
+		return NULL;
+	}
+	for (uint32_t i = 0; i < job->count; i++) {
+		if (job->blocks[i].is_coded) {
+			uint32_t mb = job->blocks[i].mb;
+			sc_reference_repeat_edge(job->reference, mb % patch->mb_width, mb / patch->mb_width);
+		}
+	}
+	if (pass.next < patch->mb_count) {
+		sc_bits_ue(&pass.bits, patch->mb_count - pass.next);
+	}
+	size_t size = sc_bits_finish(&pass.bits);
+	static const uint8_t start[4] = {0, 0, 0, 1};
+	memcpy(patch->unit, start, sizeof(start));
+	*bytes = sizeof(start) + sc_escape(patch->unit + sizeof(start), patch->rbsp, size);
+	*qp = (uint32_t)pass.qp;
+	return patch->unit;
+}
