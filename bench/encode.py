@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encoding by itself: milliseconds, bytes and quality by what changed on the screen, ours against libx264 through PyAV in the same run."""
+"""Encoding by itself: milliseconds, bytes and quality by what changed on the screen.
+
+Ours against libx264 through PyAV, in the same run.
+"""
 
 from __future__ import annotations
 
@@ -209,7 +212,9 @@ def _encode(encoder: Encoder, pictures: Iterator[Picture], frames: int) -> tuple
     planes, _ = next(pictures)
     # Most changes come to a picture that has become sharp.
     for number in range(SETTLE):
-        encoded = encoder.encode(planes, damage=() if number else None, keyframe=False, pts=number * 3000, refine=number > 1)
+        encoded = encoder.encode(
+            planes, damage=() if number else None, keyframe=False, pts=number * 3000, refine=number > 1
+        )
         if encoded is not None:
             decoder.decode(av.Packet(encoded.data))
         if encoder.is_refined:

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of the ring in, encoded frames out: newest wins, nothing queues, an idle screen costs next to nothing."""
+"""Frames of the ring in, encoded frames out: newest wins, nothing queues, an idle screen costs nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from render_core import Rect
+from streamer.damage import DamageChain
 from streamer.encode.encoder import CLOCK_RATE, EncodedFrame, Encoder, EncoderError, EncoderSettings
 from streamer.frames import FrameRing, HeldFrame
+from streamer.refinement import Refinement
 from streamer.rtc.track import StreamFrame
 
 _log = logging.getLogger(__name__)
@@ -19,15 +22,6 @@ _log = logging.getLogger(__name__)
 NS = 1_000_000_000
 # However many viewers ask for a keyframe, this is how often one is made.
 KEYFRAME_INTERVAL_NS = 300_000_000
-# When the picture has been still for the first, it is encoded again at the second interval until nothing gets better.
-REFINE_AFTER_NS = 60_000_000
-REFINE_INTERVAL_NS = 33_000_000
-MAX_REFINEMENTS = 90
-# Repeats as small as this skip every block: that many in a row say that nothing gets better any more.
-REFINED_BYTES = 150
-REFINED_REPEATS = 2
-# Keeps browsers from taking a still stream for a dead one.
-HEARTBEAT_NS = 1_000_000_000
 MAX_ENCODER_FAILURES = 3
 MAX_EMPTY_EVENTS = 1000
 
@@ -87,14 +81,14 @@ class Pipeline:
         self._held: HeldFrame | None = None
         # What the held frame's planes are, also when its ring has gone.
         self._held_settings: EncoderSettings | None = None
+        self._held_ring: FrameRing | None = None
+        self._damage = DamageChain()
         self._encoder: Encoder | None = None
         self._is_active = False
         self._is_readable = False
         self._keyframe_wanted = False
         self._last_keyframe_ns = -KEYFRAME_INTERVAL_NS
-        self._refinements_left = 0
-        self._small_repeats = 0
-        self._next_repeat_ns: int | None = None
+        self._refinement = Refinement()
         self._last_pts = -1
         self._failures = 0
         self._empty_events = 0
@@ -104,6 +98,11 @@ class Pipeline:
     def bitrate_bps(self) -> int:
         """What the encoder aims at; 0 while there is none."""
         return 0 if self._encoder is None else self._encoder.bitrate_bps
+
+    @property
+    def is_refined(self) -> bool:
+        """Whether the picture shown is sharp: nothing is sent until it changes."""
+        return self._refinement.due_ns is None and self._encoder is not None and self._encoder.is_refined
 
     @property
     def has_picture(self) -> bool:
@@ -118,6 +117,7 @@ class Pipeline:
         self._watch_ring()
         if not active:
             self._release()
+            self._refinement.reset()
         self._wake.set()
 
     def set_ring(self, ring: FrameRing | None) -> None:
@@ -171,8 +171,8 @@ class Pipeline:
         if self._held is not None:
             if self._keyframe_wanted:
                 times.append(self._last_keyframe_ns + KEYFRAME_INTERVAL_NS)
-            if self._next_repeat_ns is not None:
-                times.append(self._next_repeat_ns)
+            if self._refinement.due_ns is not None:
+                times.append(self._refinement.due_ns)
         return min(times, default=None)
 
     async def _step(self) -> None:
@@ -184,7 +184,7 @@ class Pipeline:
             return
         now_ns = self._clock_ns()
         keyframe = self._keyframe_wanted and now_ns - self._last_keyframe_ns >= KEYFRAME_INTERVAL_NS
-        is_due = self._next_repeat_ns is not None and now_ns >= self._next_repeat_ns
+        is_due = self._refinement.due_ns is not None and now_ns >= self._refinement.due_ns
         if is_new or keyframe or is_due:
             await self._encode(held, settings, is_new=is_new, keyframe=keyframe)
 
@@ -210,7 +210,7 @@ class Pipeline:
         self._empty_events = 0
         self._release()
         self._held = frame
-        ring = self._ring
+        ring = self._held_ring = self._ring
         self._held_settings = EncoderSettings(
             width=ring.coded_width,
             height=ring.coded_height,
@@ -227,11 +227,17 @@ class Pipeline:
         pts = max(self._last_pts + 1, min(flush_ns or now_ns, now_ns) * CLOCK_RATE // NS)
         if keyframe:
             self._keyframe_wanted = False
+        refine = not is_new and not keyframe
+        damage = self._damage.since_last(self._held_ring, held)
+        ring = self._held_ring
+        self._damage.break_off()
         # The slot must not be given back while the encoder reads it, even when this is cancelled.
         self._held = None
         loop = asyncio.get_running_loop()
         begin_ns = self._clock_ns()
-        work = loop.run_in_executor(self._executor, self._encode_on_thread, held, settings, keyframe, pts)
+        work = loop.run_in_executor(
+            self._executor, self._encode_on_thread, held, settings, damage, keyframe, pts, refine
+        )
         try:
             encoded = await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -243,13 +249,16 @@ class Pipeline:
             return
         end_ns = self._clock_ns()
         self._failures = 0
+        self._damage.handle_encoded(ring, held)
         self._put_back(held, settings)
         self._last_pts = pts
+        self._plan_refinement(end_ns, refine=refine and not (encoded is not None and encoded.is_keyframe))
+        if encoded is None:
+            return
         if encoded.is_keyframe:
             self._last_keyframe_ns = end_ns
             # A new encoder's first frame answers a request as well.
             self._keyframe_wanted = False
-        self._plan_repeat(encoded, is_new=is_new, now_ns=end_ns)
         self._count(encoded, end_ns - begin_ns, is_new)
         self._on_frame(
             StreamFrame(
@@ -264,14 +273,22 @@ class Pipeline:
             )
         )
 
-    def _encode_on_thread(self, held: HeldFrame, settings: EncoderSettings, keyframe: bool, pts: int) -> EncodedFrame:
+    def _encode_on_thread(
+        self,
+        held: HeldFrame,
+        settings: EncoderSettings,
+        damage: Sequence[Rect] | None,
+        keyframe: bool,
+        pts: int,
+        refine: bool,
+    ) -> EncodedFrame | None:
         if self._encoder is None or self._encoder.settings != settings:
             if self._encoder is not None:
                 self._encoder.close()
                 self._encoder = None
             self._encoder = self._open_encoder(settings)
             self.statistics.encoder_opens += 1
-        return self._encoder.encode(held.planes, keyframe=keyframe, pts=pts)
+        return self._encoder.encode(held.planes, damage=damage, keyframe=keyframe, pts=pts, refine=refine)
 
     def _put_back(self, held: HeldFrame, settings: EncoderSettings) -> None:
         if self._is_active and self._held is None:
@@ -289,19 +306,19 @@ class Pipeline:
         self._keyframe_wanted = True
         if self._failures == MAX_ENCODER_FAILURES:
             self._on_failure(str(error))
-        self._next_repeat_ns = None
+        self._refinement.reset()
         await asyncio.sleep(min(0.1 * 2**self._failures, 5))
 
-    def _plan_repeat(self, encoded: EncodedFrame, *, is_new: bool, now_ns: int) -> None:
-        if is_new or encoded.is_keyframe:
-            self._refinements_left = MAX_REFINEMENTS
-            self._small_repeats = 0
-            self._next_repeat_ns = now_ns + REFINE_AFTER_NS
-            return
-        self._small_repeats = self._small_repeats + 1 if len(encoded.data) <= REFINED_BYTES else 0
-        is_refined = self._small_repeats >= REFINED_REPEATS
-        self._refinements_left = 0 if is_refined else max(0, self._refinements_left - 1)
-        self._next_repeat_ns = now_ns + (REFINE_INTERVAL_NS if self._refinements_left else HEARTBEAT_NS)
+    def _plan_refinement(self, now_ns: int, *, refine: bool) -> None:
+        encoder = self._encoder
+        if encoder is None or self._held is None:
+            self._refinement.reset()
+        elif refine:
+            self._refinement.handle_refined(now_ns, is_refined=encoder.is_refined)
+        else:
+            self._refinement.handle_picture(
+                now_ns, is_refined=encoder.is_refined, follows_damage=encoder.follows_damage
+            )
 
     def _count(self, encoded: EncodedFrame, encode_ns: int, is_new: bool) -> None:
         statistics = self.statistics
@@ -314,7 +331,6 @@ class Pipeline:
     def _release(self) -> None:
         held, self._held = self._held, None
         self._held_settings = None
-        self._next_repeat_ns = None
         if held is not None:
             held.release()
 

@@ -26,6 +26,8 @@ _MIN_BITRATE_BPS = 50_000
 # Repeats as small as this skip every block: that many in a row say that nothing gets better any more.
 _REFINED_BYTES = 150
 _REFINED_REPEATS = 2
+# Before, they may only say that the rate control has used up what it had for the picture.
+_MIN_REFINEMENTS = 20
 _MAX_REFINEMENTS = 90
 
 
@@ -96,8 +98,13 @@ class AvEncoder:
             raise EncoderError(f"planes cannot be used in place: {error}") from error
 
     @property
+    def follows_damage(self) -> bool:
+        return False
+
+    @property
     def is_refined(self) -> bool:
-        return self._small_repeats >= _REFINED_REPEATS or self._refinements >= _MAX_REFINEMENTS
+        is_quiet = self._small_repeats >= _REFINED_REPEATS and self._refinements >= _MIN_REFINEMENTS
+        return is_quiet or self._refinements >= _MAX_REFINEMENTS
 
     def encode(
         self,

@@ -26,8 +26,8 @@ class EncoderError(Exception):
 class EncoderSettings:
     """What an encoder is opened for; anything but the bit rate needs another encoder.
 
-    `width` and `height` are the coded ones: even, height a multiple of 4. `bitrate_bps` is where it starts; for FFmpeg's
-    encoders also the most that `set_bitrate()` gives.
+    `width` and `height` are the coded ones: even, height a multiple of 4. `bitrate_bps` is where it starts; for
+    FFmpeg's encoders also the most that `set_bitrate()` gives.
     """
 
     width: int
@@ -64,6 +64,10 @@ class Encoder(Protocol):
     @property
     def bitrate_bps(self) -> int:
         """The rate it aims at now."""
+
+    @property
+    def follows_damage(self) -> bool:
+        """Whether a call costs what has changed, so that still parts may be refined while others move."""
 
     @property
     def is_refined(self) -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av.packet import Packet
 
 from streamer.encode.encoder import CLOCK_RATE
+from streamer.rtc.keyframe_gate import KeyframeGate
 
 # More than this, and the viewer gets a keyframe later rather than old frames now.
 MAX_QUEUED_FRAMES = 4
@@ -71,6 +73,7 @@ class ViewerTrack(MediaStreamTrack):
         self._pushed = asyncio.Event()
         self._in_flight: StreamFrame | None = None
         self._awaits_keyframe = True
+        self._keyframe_gate = KeyframeGate()
         self.dropped = 0
 
     def push(self, frame: StreamFrame) -> None:
@@ -91,11 +94,13 @@ class ViewerTrack(MediaStreamTrack):
             self._on_keyframe_wanted()
             return
         self._queue.append(frame)
+        self._keyframe_gate.handle_frame(time.monotonic_ns())
         self._pushed.set()
 
     def request_keyframe(self) -> None:
-        """The viewer lost the picture (PLI, FIR)."""
-        self._on_keyframe_wanted()
+        """The viewer says that it lost the picture (PLI, FIR)."""
+        if self._keyframe_gate.lets_pass(time.monotonic_ns()):
+            self._on_keyframe_wanted()
 
     def mark_sent(self, rtp: int, sent_ns: int) -> None:
         """The frame that recv() returned last has gone out."""

@@ -30,7 +30,12 @@ class DamageEncoder:
     """An Encoder on libx264 and on slices of our own. See the protocol for the contract."""
 
     def __init__(
-        self, settings: EncoderSettings, *, path: Path = "auto", threads: int | None = None, constant_qp: int | None = None
+        self,
+        settings: EncoderSettings,
+        *,
+        path: Path = "auto",
+        threads: int | None = None,
+        constant_qp: int | None = None,
     ) -> None:
         """Open it. `path` and `constant_qp` (x264's rate control left out) are for measurements.
 
@@ -75,6 +80,10 @@ class DamageEncoder:
         return 0 if self._encoder is None else int(lib.sc_encoder_bitrate(self._encoder))
 
     @property
+    def follows_damage(self) -> bool:
+        return True
+
+    @property
     def is_refined(self) -> bool:
         return self.unrefined == 0
 
@@ -88,7 +97,7 @@ class DamageEncoder:
         planes: Planes,
         *,
         damage: Sequence[Rect] | None = None,
-        keyframe: bool = False,
+        keyframe: bool,
         pts: int,
         refine: bool = False,
     ) -> EncodedFrame | None:
@@ -133,5 +142,5 @@ class DamageEncoder:
             self._encoder = None
 
     def _reason(self, result: int) -> str:
-        text = ffi.string(self._text).decode(errors="replace")
-        return text or ffi.string(lib.sc_result_text(result)).decode()
+        text: str = ffi.string(self._text).decode(errors="replace")
+        return text or str(ffi.string(lib.sc_result_text(result)).decode())
