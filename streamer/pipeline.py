@@ -252,9 +252,12 @@ class Pipeline:
         self._damage.handle_encoded(ring, held)
         self._put_back(held, settings)
         self._last_pts = pts
-        self._plan_refinement(end_ns, refine=refine and not (encoded is not None and encoded.is_keyframe))
         if encoded is None:
+            # Nothing has changed; or nothing can be refined yet.
+            if refine:
+                self._plan_refinement(end_ns, refine=True)
             return
+        self._plan_refinement(end_ns, refine=refine and not encoded.is_keyframe)
         if encoded.is_keyframe:
             self._last_keyframe_ns = end_ns
             # A new encoder's first frame answers a request as well.

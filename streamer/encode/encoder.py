@@ -91,7 +91,7 @@ class Encoder(Protocol):
                 everywhere. Encoders that cannot use it encode the whole.
             keyframe: make it one; the first frame is one anyway.
             pts: must grow from call to call.
-            refine: use what the rate leaves to make still parts sharper.
+            refine: use what the rate leaves to make still parts sharper; where all are sharp, repeat the picture.
 
         Raises:
             EncoderError: it failed.

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stream core: the compiled part of the streamer, between frame ring and network. Only this package touches its ffi."""
+"""The stream core: the streamer's compiled part, between frame ring and network. Only this package touches its ffi."""

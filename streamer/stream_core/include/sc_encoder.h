@@ -27,9 +27,9 @@ struct sc_encoder_params {
 	uint32_t bitrate_bps;
 	uint32_t threads; /* x264's slice threads, 1..4; 0: 1 */
 	enum sc_encoder_path path;
-	bool nv12;         /* else I420 */
-	bool constant_qp;  /* x264's rate control left out, for measurements: `qp` for every macroblock that it codes */
-	uint32_t qp;       /* 1..51 */
+	bool nv12;        /* else I420 */
+	bool constant_qp; /* x264's rate control left out, for measurements: `qp` for every macroblock that it codes */
+	uint32_t qp;      /* 1..51 */
 };
 
 struct sc_encoder_rect {
@@ -44,7 +44,8 @@ struct sc_encoder_picture {
 	const struct sc_encoder_rect *damage; /* what may differ from the picture of the call before; NULL: everything */
 	uint32_t damage_count;
 	bool keyframe;
-	bool refine; /* spend what the rate leaves on macroblocks that are still but not yet sharp */
+	/* Spend what the rate leaves on macroblocks that are still but not yet sharp. When all are, the unit repeats the picture in some 12 bytes. */
+	bool refine;
 	int64_t pts; /* 90 kHz, grows from call to call */
 };
 
@@ -53,9 +54,9 @@ struct sc_encoder_unit {
 	const uint8_t *data; /* NULL when nothing is to be sent: the picture is as it was */
 	size_t bytes;
 	bool is_keyframe;
-	bool is_patch;              /* our own slices */
-	uint32_t changed, refined;  /* macroblocks */
-	uint32_t qp;                /* of our own slices' changed macroblocks; 0 from x264 */
+	bool is_patch;             /* our own slices */
+	uint32_t changed, refined; /* macroblocks */
+	uint32_t qp;               /* of our own slices' changed macroblocks; 0 from x264 */
 };
 
 /* Open libx264 and an encoder. On success *out is the caller's, ended by sc_encoder_destroy(). On failure `text` says why. Any thread;

@@ -296,7 +296,8 @@ static uint32_t collect_blocks(struct sc_encoder *encoder, const struct sc_patch
 		} else if (optional && is_due(encoder, mb, job->picture->pts)) {
 			struct sc_block_pixels source;
 			sc_patch_load(job, mb, &source);
-			struct sc_block_target target = sc_reference_block(job->reference, mb % encoder->mb_width, mb / encoder->mb_width);
+			struct sc_block_target target =
+				sc_reference_block(job->reference, mb % encoder->mb_width, mb / encoder->mb_width);
 			if (sc_patch_is_sharp(&source, &target)) {
 				encoder->is_sharp[mb] = 1;
 			} else {
@@ -327,7 +328,9 @@ static void encode_patch(
 	job->frame_num = encoder->frame_num + 1;
 	uint32_t qp = 0;
 	size_t bytes = 0;
-	const uint8_t *data = job->count ? sc_patch_encode(encoder->patch, job, &bytes, &qp) : NULL;
+	job->may_be_empty = job->picture->refine && !memchr(encoder->is_sharp, 0, encoder->mb_count);
+	bool is_needed = job->count || job->may_be_empty;
+	const uint8_t *data = is_needed ? sc_patch_encode(encoder->patch, job, &bytes, &qp) : NULL;
 	for (uint32_t i = 0; i < job->count; i++) {
 		encoder->is_sharp[job->blocks[i].mb] = job->blocks[i].is_sharp;
 		out->refined += job->blocks[i].is_optional && job->blocks[i].is_coded;
@@ -390,19 +393,21 @@ static enum sc_result encode_x264(struct sc_encoder *encoder, const struct sc_en
 }
 
 /* Without patches a still picture is encoded by x264 again, until its error is small or does not get smaller. */
-static enum sc_result refine_x264(struct sc_encoder *encoder, const struct sc_patch_job *job,
-	struct sc_encoder_unit *out, char *text) {
+static enum sc_result refine_x264(
+	struct sc_encoder *encoder, const struct sc_patch_job *job, struct sc_encoder_unit *out, char *text) {
 	uint32_t due = 0;
 	for (uint32_t mb = 0; mb < encoder->mb_count; mb++) {
 		struct sc_block_pixels source;
 		if (is_due(encoder, mb, job->picture->pts)) {
 			sc_patch_load(job, mb, &source);
-			struct sc_block_target target = sc_reference_block(job->reference, mb % encoder->mb_width, mb / encoder->mb_width);
-			encoder->is_sharp[mb] = sc_patch_is_sharp(&source, &target) || encoder->x264_refinements >= MAX_X264_REFINEMENTS;
+			struct sc_block_target target =
+				sc_reference_block(job->reference, mb % encoder->mb_width, mb / encoder->mb_width);
+			encoder->is_sharp[mb] =
+				sc_patch_is_sharp(&source, &target) || encoder->x264_refinements >= MAX_X264_REFINEMENTS;
 			due += !encoder->is_sharp[mb];
 		}
 	}
-	if (!due) {
+	if (!due && memchr(encoder->is_sharp, 0, encoder->mb_count)) {
 		return SC_OK;
 	}
 	encoder->x264_refinements++;

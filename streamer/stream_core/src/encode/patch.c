@@ -26,8 +26,8 @@ enum {
 
 struct sc_patch {
 	uint32_t mb_width, mb_count;
-	uint8_t (*totals)[24];  /* total_coeff: 16 luma blocks, 4 of U, 4 of V */
-	uint32_t *coded_at;     /* by macroblock: the pass that has written its totals; others have zeros */
+	uint8_t (*totals)[24]; /* total_coeff: 16 luma blocks, 4 of U, 4 of V */
+	uint32_t *coded_at;    /* by macroblock: the pass that has written its totals; others have zeros */
 	uint32_t pass;
 	uint8_t (*saved)[SAVED_BYTES]; /* the reference's blocks before */
 	uint8_t *rbsp, *unit;
@@ -203,8 +203,8 @@ static void put_pcm(struct sc_patch *patch, struct sc_bits *bits, uint32_t mb, c
 /* One pass over the blocks. */
 struct pass {
 	struct sc_bits bits;
-	int qp;       /* of blocks that are not optional */
-	int last_qp;  /* QP of the macroblock before */
+	int qp;        /* of blocks that are not optional */
+	int last_qp;   /* QP of the macroblock before */
 	uint32_t next; /* the macroblock behind the last coded one */
 };
 
@@ -238,8 +238,7 @@ static size_t code_at(struct sc_patch *patch, const struct sc_patch_job *job, st
 static void code_block(struct sc_patch *patch, const struct sc_patch_job *job, struct pass *pass, uint32_t index) {
 	struct sc_patch_block *block = &job->blocks[index];
 	uint32_t mb = block->mb;
-	struct sc_block_target target =
-		sc_reference_block(job->reference, mb % patch->mb_width, mb / patch->mb_width);
+	struct sc_block_target target = sc_reference_block(job->reference, mb % patch->mb_width, mb / patch->mb_width);
 	struct sc_block_pixels source;
 	sc_patch_load(job, mb, &source);
 	block->is_sharp = block->is_coded = false;
@@ -341,7 +340,7 @@ const uint8_t *sc_patch_encode(struct sc_patch *patch, const struct sc_patch_job
 		}
 		with_optional = false;
 	}
-	if (!pass.next) {
+	if (!pass.next && !job->may_be_empty) {
 		return NULL;
 	}
 	for (uint32_t i = 0; i < job->count; i++) {

@@ -26,6 +26,7 @@ struct sc_patch_job {
 	uint32_t frame_num;
 	struct sc_patch_block *blocks; /* in raster order */
 	uint32_t count;
+	bool may_be_empty;    /* make a picture that changes nothing, rather than none */
 	uint64_t budget_bits; /* kept by coarser quantisation of what is not optional, as far as that goes */
 };
 

@@ -5,14 +5,16 @@
 #include <string.h>
 
 /* normAdjust4x4 (8-315) and the forward factors that belong to it, by qp % 6: corners, centres, the rest. */
-static const uint8_t DEQUANT[6][3] = {{10, 16, 13}, {11, 18, 14}, {13, 20, 16}, {14, 23, 18}, {16, 25, 20}, {18, 29, 23}};
+static const uint8_t DEQUANT[6][3] = {
+	{10, 16, 13}, {11, 18, 14}, {13, 20, 16}, {14, 23, 18}, {16, 25, 20}, {18, 29, 23}};
 static const uint16_t QUANT[6][3] = {{13107, 5243, 8066}, {11916, 4660, 7490}, {10082, 4194, 6554}, {9362, 3647, 5825},
 	{8192, 3355, 5243}, {7282, 2893, 4559}};
 static const uint8_t KIND[16] = {0, 2, 0, 2, 2, 1, 2, 1, 0, 2, 0, 2, 2, 1, 2, 1};
 static const uint8_t SCAN[16] = {0, 1, 4, 8, 5, 2, 3, 6, 9, 12, 13, 10, 7, 11, 14, 15};
 
 int sc_chroma_qp(int qp, int offset) {
-	static const uint8_t HIGH[22] = {29, 30, 31, 32, 32, 33, 34, 34, 35, 35, 36, 36, 37, 37, 37, 38, 38, 38, 39, 39, 39, 39};
+	static const uint8_t HIGH[22] = {
+		29, 30, 31, 32, 32, 33, 34, 34, 35, 35, 36, 36, 37, 37, 37, 38, 38, 38, 39, 39, 39, 39};
 	int index = qp + offset;
 	index = index < 0 ? 0 : index > 51 ? 51 : index;
 	return index < 30 ? index : HIGH[index - 30];
@@ -25,7 +27,8 @@ static void forward(int16_t c[16][BLOCKS]) {
 	for (int pass = 0; pass < 2; pass++) {
 		int step = pass ? 4 : 1, line = pass ? 1 : 4;
 		for (int i = 0; i < 4; i++) {
-			int16_t *p0 = c[i * line], *p1 = c[i * line + step], *p2 = c[i * line + 2 * step], *p3 = c[i * line + 3 * step];
+			int16_t *p0 = c[i * line], *p1 = c[i * line + step], *p2 = c[i * line + 2 * step],
+					*p3 = c[i * line + 3 * step];
 			for (int b = 0; b < BLOCKS; b++) {
 				int16_t s03 = (int16_t)(p0[b] + p3[b]), d03 = (int16_t)(p0[b] - p3[b]);
 				int16_t s12 = (int16_t)(p1[b] + p2[b]), d12 = (int16_t)(p1[b] - p2[b]);
@@ -43,7 +46,8 @@ static void inverse(int16_t c[16][BLOCKS]) {
 	for (int pass = 0; pass < 2; pass++) {
 		int step = pass ? 4 : 1, line = pass ? 1 : 4;
 		for (int i = 0; i < 4; i++) {
-			int16_t *p0 = c[i * line], *p1 = c[i * line + step], *p2 = c[i * line + 2 * step], *p3 = c[i * line + 3 * step];
+			int16_t *p0 = c[i * line], *p1 = c[i * line + step], *p2 = c[i * line + 2 * step],
+					*p3 = c[i * line + 3 * step];
 			for (int b = 0; b < BLOCKS; b++) {
 				int16_t e0 = (int16_t)(p0[b] + p2[b]), e1 = (int16_t)(p0[b] - p2[b]);
 				int16_t e2 = (int16_t)((p1[b] >> 1) - p3[b]), e3 = (int16_t)(p1[b] + (p3[b] >> 1));
@@ -132,7 +136,8 @@ static void store_luma(const struct sc_block_target *target, int16_t c[16][BLOCK
 }
 
 /* Blocks 0..3 are U's, 4..7 V's; the rest stays zero. */
-static void load_chroma(const struct sc_block_pixels *source, const struct sc_block_target *target, int16_t c[16][BLOCKS]) {
+static void load_chroma(
+	const struct sc_block_pixels *source, const struct sc_block_target *target, int16_t c[16][BLOCKS]) {
 	memset(c, 0, sizeof(int16_t) * 16 * BLOCKS);
 	for (int y = 0; y < 8; y++) {
 		const uint8_t *old = target->chroma + y * target->chroma_stride;
@@ -187,8 +192,8 @@ static bool code_chroma_dc(int16_t c[16][BLOCKS], int qp, struct sc_levels *out)
 	return any;
 }
 
-unsigned sc_residual_code(
-	const struct sc_block_pixels *source, const struct sc_block_target *target, int qp, int chroma_qp, struct sc_levels *out) {
+unsigned sc_residual_code(const struct sc_block_pixels *source, const struct sc_block_target *target, int qp,
+	int chroma_qp, struct sc_levels *out) {
 	_Alignas(32) int16_t c[16][BLOCKS];
 	load_luma(source->luma, target, c);
 	forward(c);

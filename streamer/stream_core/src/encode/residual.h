@@ -31,8 +31,8 @@ struct sc_levels {
 };
 
 /* Code `source` against `target` and write the reconstruction there. Returns cbp; 0 leaves the target as it is. */
-unsigned sc_residual_code(
-	const struct sc_block_pixels *source, const struct sc_block_target *target, int qp, int chroma_qp, struct sc_levels *out);
+unsigned sc_residual_code(const struct sc_block_pixels *source, const struct sc_block_target *target, int qp,
+	int chroma_qp, struct sc_levels *out);
 
 /* Sums of squared differences of luma, and of both chroma planes. */
 void sc_block_distortion(

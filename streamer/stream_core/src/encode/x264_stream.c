@@ -198,7 +198,9 @@ enum sc_result sc_x264_encode(struct sc_x264 *x264, const struct sc_encoder_pict
 	int count, size = x264->library.encoder_encode(x264->handle, &nals, &count, &in, &done);
 	if (size <= 0) {
 		snprintf(text, SC_ENCODER_TEXT_BYTES, "x264 failed on a frame: %.100s",
-			x264->last_log[0] ? x264->last_log : size == 0 ? "it delays" : "no reason given");
+			x264->last_log[0] ? x264->last_log
+			: size == 0       ? "it delays"
+							  : "no reason given");
 		return SC_ERROR_CODEC;
 	}
 	*out = (struct sc_x264_frame){.data = nals[0].p_payload, .bytes = (size_t)size, .is_keyframe = done.b_keyframe};
@@ -233,8 +235,8 @@ static bool try_reference(struct sc_x264 *x264) {
 	memset(constant, 0, sizeof(constant));
 	const struct sc_reference *reference = &x264->reference;
 	if (sc_x264_encode(x264, &picture, constant, &frame, text) != SC_OK || !reference->luma || !reference->chroma ||
-		reference->luma_stride < SIZE + 2 * SC_REFERENCE_EDGE || reference->chroma_stride < SIZE + 2 * SC_REFERENCE_EDGE ||
-		!sc_reference_edge_is_repeated(reference)) {
+		reference->luma_stride < SIZE + 2 * SC_REFERENCE_EDGE ||
+		reference->chroma_stride < SIZE + 2 * SC_REFERENCE_EDGE || !sc_reference_edge_is_repeated(reference)) {
 		return false;
 	}
 	for (uint32_t mb = 0; mb < 16; mb++) {
