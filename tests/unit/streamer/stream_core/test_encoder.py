@@ -51,7 +51,7 @@ class Screen:
 
     def refine(self) -> list[EncodedFrame]:
         """Until it is sharp."""
-        frames = []
+        frames: list[EncodedFrame] = []
         for _ in range(500):
             if self.encoder.is_refined:
                 return frames
