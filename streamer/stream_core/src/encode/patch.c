@@ -37,8 +37,8 @@ struct sc_patch {
 	uint8_t (*totals)[24]; /* total_coeff: 16 luma blocks, 4 of U, 4 of V */
 	uint32_t *coded_at;    /* by macroblock: the pass that has written its totals; others have zeros */
 	uint32_t pass;
-	uint8_t (*saved)[SAVED_BYTES]; /* the reference's blocks before */
-	uint8_t *vectors; /* by macroblock, of this picture: enum vector */
+	uint8_t (*saved)[SAVED_BYTES];  /* the reference's blocks before */
+	uint8_t *vectors;               /* by macroblock, of this picture: enum vector */
 	uint8_t *old_luma, *old_chroma; /* the reference before what moves */
 	uint8_t *rbsp, *unit;
 	size_t rbsp_size;
@@ -229,8 +229,7 @@ struct pass {
 static enum vector vector_at(const struct sc_patch *patch, uint32_t mb, int dx, int dy) {
 	uint32_t x = mb % patch->mb_width;
 	bool outside = (dx < 0 && x == 0) || (dx > 0 && x == patch->mb_width - 1) || (dy < 0 && mb < patch->mb_width);
-	return outside ? VECTOR_OUTSIDE
-				   : (enum vector)patch->vectors[mb - (dy < 0 ? patch->mb_width : 0) + (uint32_t)dx];
+	return outside ? VECTOR_OUTSIDE : (enum vector)patch->vectors[mb - (dy < 0 ? patch->mb_width : 0) + (uint32_t)dx];
 }
 
 /* 8.4.1.3: the prediction of a 16x16 vector, of which only the vertical part can differ from zero: whether it is the scroll. */
@@ -396,6 +395,8 @@ static size_t run_pass(
 	sc_bits_put(&pass->bits, 8, 0x41); /* nal_ref_idc 2, nal_unit_type 1 */
 	sc_syntax_put_header(job->syntax, &pass->bits, job->frame_num, pass->qp);
 	size_t spent = sc_bits_written(&pass->bits);
+	/* What has changed may come behind, and needs bits too. */
+	uint64_t optional_bits = may_stop ? job->budget_bits / 2 : job->budget_bits;
 	if (job->moved) {
 		memset(patch->vectors, VECTOR_ZERO, patch->mb_count);
 	}
@@ -405,7 +406,7 @@ static size_t run_pass(
 		block->is_coded = block->is_sharp = false;
 		/* Cannot happen with a rbsp of this size; the blocks behind stay as they were. */
 		bool no_room = (size_t)(pass->bits.end - pass->bits.at) < BLOCK_BYTES + (size_t)patch->mb_count * 8;
-		if (no_room || (block->is_optional && (!with_optional || spent >= job->budget_bits))) {
+		if (no_room || (block->is_optional && (!with_optional || spent >= optional_bits))) {
 			continue;
 		}
 		behind = settle_vectors(patch, job, pass, behind, block->mb);
