@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from render_core import CursorImage, CursorMove, Device, ScanoutOff
+from render_core import CursorImage, CursorMove, Device, Rect, ScanoutOff
 from streamer.encode.encoder import Planes
 
 _log = logging.getLogger(__name__)
@@ -34,6 +34,10 @@ class HeldFrame(Protocol):
 
     @property
     def sequence(self) -> int: ...
+    @property
+    def base_sequence(self) -> int: ...
+    @property
+    def damage(self) -> Sequence[Rect]: ...
     @property
     def trace(self) -> Trace: ...
     @property

@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of the ring in, encoded frames out: newest wins, nothing queues, an idle screen costs next to nothing."""
+"""Frames of the ring in, encoded frames out: newest wins, nothing queues, an idle screen costs nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
+from render_core import Rect
+from streamer.damage import DamageChain
 from streamer.encode.encoder import CLOCK_RATE, EncodedFrame, Encoder, EncoderError, EncoderSettings
 from streamer.frames import FrameRing, HeldFrame
 from streamer.rate_policy import encoder_rate
+from streamer.refinement import Refinement
 from streamer.rtc.track import StreamFrame
 from streamer.slow_stream import SlowStream
 
@@ -21,15 +25,6 @@ _log = logging.getLogger(__name__)
 NS = 1_000_000_000
 # However many viewers ask for a keyframe, this is how often one is made.
 KEYFRAME_INTERVAL_NS = 300_000_000
-# When the picture has been still for the first, it is encoded again at the second interval until nothing gets better.
-REFINE_AFTER_NS = 60_000_000
-REFINE_INTERVAL_NS = 33_000_000
-MAX_REFINEMENTS = 90
-# Repeats as small as this skip every block: that many in a row say that nothing gets better any more.
-REFINED_BYTES = 150
-REFINED_REPEATS = 2
-# Keeps browsers from taking a still stream for a dead one.
-HEARTBEAT_NS = 1_000_000_000
 MAX_ENCODER_FAILURES = 3
 MAX_EMPTY_EVENTS = 1000
 
@@ -55,13 +50,30 @@ class PipelineStatistics:
     encoder_failures: int = 0
 
 
-class Pipeline:
-    """Encodes one stream for all viewers. Event loop only; the encoder runs on one thread of its own.
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """One call of the encoder, with what it reads. `ring` is None when the frame's ring has gone."""
 
-    `open_encoder` is called on that thread. `on_frame` hears of each encoded frame; `on_failure` once, when encoders
-    keep failing; `ready_ns` says when the next frame may be encoded: until then a newer one can still replace it (call
-    `wake()` when it has become earlier); `on_ring_failure` when a ring raised one of `ring_errors`: it is not used any
-    more then.
+    held: HeldFrame
+    ring: FrameRing | None
+    settings: EncoderSettings
+    damage: Sequence[Rect] | None
+    is_new: bool
+    keyframe: bool
+    refine: bool
+    flush_ns: int
+    pts: int
+    begin_ns: int
+
+
+class Pipeline:
+    """Encodes one stream for all viewers. Event loop only.
+
+    A picture that is encoded in less time than a thread takes to wake is encoded at once, on the loop; others on one
+    thread of the pipeline's own, where `open_encoder` is called too. `on_frame` hears of each encoded frame;
+    `on_failure` once, when encoders keep failing; `ready_ns` says when the next frame may be encoded: until then a
+    newer one can still replace it (call `wake()` when it has become earlier); `on_ring_failure` when a ring raised one
+    of `ring_errors`: it is not used any more then.
     """
 
     def __init__(
@@ -92,24 +104,30 @@ class Pipeline:
         self._clock_ns = clock_ns
         self._wanted_bps: int | None = None
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
-        self._wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_advancing = False
+        # What the thread is doing.
+        self._work: asyncio.Future[EncodedFrame | None] | None = None
         self._ring: FrameRing | None = None
         self._ring_fd: int | None = None
         self._held: HeldFrame | None = None
         # What the held frame's planes are, also when its ring has gone.
         self._held_settings: EncoderSettings | None = None
+        self._held_ring: FrameRing | None = None
+        self._damage = DamageChain()
         self._encoder: Encoder | None = None
-        # What the encoder was told last; its thread's.
+        # What the encoder was told last.
         self._applied_bps: int | None = None
         self._is_active = False
         self._is_readable = False
         self._keyframe_wanted = False
         self._last_keyframe_ns = -KEYFRAME_INTERVAL_NS
-        self._refinements_left = 0
-        self._small_repeats = 0
-        self._next_repeat_ns: int | None = None
+        self._refinement = Refinement()
         self._last_pts = -1
         self._failures = 0
+        # After a failure.
+        self._not_before_ns = 0
         self._empty_events = 0
         self.statistics = PipelineStatistics()
 
@@ -117,6 +135,11 @@ class Pipeline:
     def bitrate_bps(self) -> int:
         """What the encoder aims at; 0 while there is none."""
         return 0 if self._encoder is None else self._encoder.bitrate_bps
+
+    @property
+    def is_refined(self) -> bool:
+        """Whether the picture shown is sharp: nothing is sent until it changes."""
+        return self._refinement.due_ns is None and self._encoder is not None and self._encoder.is_refined
 
     @property
     def has_picture(self) -> bool:
@@ -128,10 +151,10 @@ class Pipeline:
         if active == self._is_active:
             return
         self._is_active = active
-        self._watch_ring()
         if not active:
             self._release()
-        self._wake.set()
+            self._refinement.reset()
+        self._advance()
 
     def set_ring(self, ring: FrameRing | None) -> None:
         """Take frames from `ring` (now the pipeline's) from here on; None: there is none, the last picture stays."""
@@ -141,13 +164,12 @@ class Pipeline:
         self._ring = ring
         self._empty_events = 0
         self._is_readable = False
-        self._watch_ring()
-        self._wake.set()
+        self._advance()
 
     def request_keyframe(self) -> None:
         """Make the next frame a keyframe; on a still screen, repeat the last one as such. Requests are coalesced."""
         self._keyframe_wanted = True
-        self._wake.set()
+        self._advance()
 
     def set_bitrate(self, bitrate_bps: int) -> None:
         """Let the encoder aim at that rate from the next frame on; its settings are the ceiling."""
@@ -155,15 +177,21 @@ class Pipeline:
 
     def wake(self) -> None:
         """`ready_ns()` says something else now."""
-        self._wake.set()
+        self._advance()
 
     async def run(self) -> None:
         """Work until cancelled."""
+        loop = self._loop = asyncio.get_running_loop()
+        self._advance()
         try:
-            while True:
-                await self._sleep()
-                await self._step()
+            await loop.create_future()
         finally:
+            self._loop = None
+            if self._timer is not None:
+                self._timer.cancel()
+            # The thread reads a slot of the ring: milliseconds at most.
+            if self._work is not None:
+                await asyncio.wait([self._work])
             self.set_ring(None)
             self._release()
             self._encoder = None
@@ -171,46 +199,77 @@ class Pipeline:
                 self._executor.submit(self._slow_stream.close)
             self._executor.shutdown(wait=False)
 
-    async def _sleep(self) -> None:
-        """Wait for a frame, a request or the time of a repeat."""
-        due_ns = self._due_ns()
-        now_ns = self._clock_ns()
-        if due_ns is not None and due_ns <= now_ns:
-            await asyncio.sleep(0)
-        else:
-            try:
-                async with asyncio.timeout(None if due_ns is None else (due_ns - now_ns) / NS):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-        self._wake.clear()
+    # When
+
+    def _advance(self) -> None:
+        """Do what is due, and see to it that the rest is not forgotten. Called whenever something has changed."""
+        if self._is_advancing:
+            # From a callback of ours: the loop below looks again.
+            return
+        self._is_advancing = True
+        try:
+            self._do_what_is_due()
+        finally:
+            self._is_advancing = False
+        self._watch_ring()
+
+    def _do_what_is_due(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._loop is not None and self._work is None:
+            due_ns = self._due_ns()
+            now_ns = self._clock_ns()
+            if due_ns is None:
+                break
+            if due_ns > now_ns:
+                self._timer = self._loop.call_later((due_ns - now_ns) / NS, self._advance)
+                break
+            self._step()
 
     def _due_ns(self) -> int | None:
         if not self._is_active:
             return None
-        ready_ns = self._ready_ns()
+        earliest_ns = max(self._ready_ns(), self._not_before_ns)
         if self._is_readable:
-            return ready_ns
+            return earliest_ns
         times = []
         if self._held is not None:
             if self._keyframe_wanted:
                 times.append(self._last_keyframe_ns + KEYFRAME_INTERVAL_NS)
-            if self._next_repeat_ns is not None:
-                times.append(self._next_repeat_ns)
-        return max(min(times), ready_ns) if times else None
+            if self._refinement.due_ns is not None:
+                times.append(self._refinement.due_ns)
+        return max(min(times), earliest_ns) if times else None
 
-    async def _step(self) -> None:
-        if not self._is_active or self._ready_ns() > self._clock_ns():
-            return
+    def _watch_ring(self) -> None:
+        """Look for a frame until there is one: the eventfd stays readable until acquire()."""
+        if self._loop is None or self._ring is None or not self._is_active or self._is_readable:
+            self._unwatch_ring()
+        elif self._ring_fd is None:
+            self._ring_fd = self._ring.fileno()
+            self._loop.add_reader(self._ring_fd, self._handle_readable)
+
+    def _unwatch_ring(self) -> None:
+        if self._ring_fd is not None:
+            asyncio.get_running_loop().remove_reader(self._ring_fd)
+            self._ring_fd = None
+
+    def _handle_readable(self) -> None:
+        self._is_readable = True
+        self._advance()
+
+    # What
+
+    def _step(self) -> None:
         is_new = self._acquire()
         held, settings = self._held, self._held_settings
         if held is None or settings is None:
             return
         now_ns = self._clock_ns()
         keyframe = self._keyframe_wanted and now_ns - self._last_keyframe_ns >= KEYFRAME_INTERVAL_NS
-        is_due = self._next_repeat_ns is not None and now_ns >= self._next_repeat_ns
+        is_due = self._refinement.due_ns is not None and now_ns >= self._refinement.due_ns
         if is_new or keyframe or is_due:
-            await self._encode(held, settings, is_new=is_new, keyframe=keyframe)
+            self._begin(held, settings, is_new=is_new, keyframe=keyframe)
 
     def _acquire(self) -> bool:
         """Take the newest frame, give the one before back."""
@@ -220,21 +279,18 @@ class Pipeline:
         try:
             frame = self._ring.acquire()
         except self._ring_errors as error:
-            self.set_ring(None)
-            self._on_ring_failure(str(error))
+            self._drop_ring(str(error))
             return False
-        self._watch_ring()
         if frame is None:
             # Now and then a frame was taken before its event was seen; an event that never ends is a broken worker's.
             self._empty_events += 1
             if self._empty_events > MAX_EMPTY_EVENTS:
-                self.set_ring(None)
-                self._on_ring_failure("the frame ring announces frames that are not there")
+                self._drop_ring("the frame ring announces frames that are not there")
             return False
         self._empty_events = 0
         self._release()
         self._held = frame
-        ring = self._ring
+        ring = self._held_ring = self._ring
         self._held_settings = EncoderSettings(
             width=ring.coded_width,
             height=ring.coded_height,
@@ -244,104 +300,161 @@ class Pipeline:
         )
         return True
 
+    def _drop_ring(self, reason: str) -> None:
+        self._unwatch_ring()
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None
+        self._on_ring_failure(reason)
+
     def _ceiling(self, width: int, height: int) -> int:
         """The most that set_bitrate() may ask for: a rate too low for all pictures is spent on fewer of them."""
         bitrate_bps = self._bitrate_bps or default_bitrate(width, height, self._fps)
         return encoder_rate(bitrate_bps, width * height, self._fps)
 
-    async def _encode(self, held: HeldFrame, settings: EncoderSettings, *, is_new: bool, keyframe: bool) -> None:
+    def _begin(self, held: HeldFrame, settings: EncoderSettings, *, is_new: bool, keyframe: bool) -> None:
         flush_ns = held.trace.flush_ns if is_new else 0
-        now_ns = self._clock_ns()
-        # A worker's time may be any number, and one from the future would stop the stream's clock.
-        pts = max(self._last_pts + 1, min(flush_ns or now_ns, now_ns) * CLOCK_RATE // NS)
+        begin_ns = self._clock_ns()
         if keyframe:
             self._keyframe_wanted = False
-        # The slot must not be given back while the encoder reads it, even when this is cancelled.
-        self._held = None
-        loop = asyncio.get_running_loop()
-        begin_ns = self._clock_ns()
-        work = loop.run_in_executor(self._executor, self._encode_on_thread, held, settings, keyframe, pts)
-        try:
-            encoded = await asyncio.shield(work)
-        except asyncio.CancelledError:
-            work.add_done_callback(lambda _: held.release())
-            raise
-        except EncoderError as error:
-            self._put_back(held, settings)
-            await self._handle_failure(error)
-            return
-        end_ns = self._clock_ns()
-        self._failures = 0
-        self._last_pts = pts
-        if encoded.is_keyframe:
-            self._last_keyframe_ns = end_ns
-            # A new encoder's first frame answers a request as well.
-            self._keyframe_wanted = False
-        self._plan_repeat(encoded, is_new=is_new, now_ns=end_ns)
-        self._count(encoded, end_ns - begin_ns, is_new)
-        frame = StreamFrame(
-            data=encoded.data,
-            is_keyframe=encoded.is_keyframe,
-            pts=pts,
+        picture = _Picture(
+            held=held,
+            ring=self._held_ring,
+            settings=settings,
+            damage=self._damage.since_last(self._held_ring, held),
+            is_new=is_new,
+            keyframe=keyframe,
+            refine=not is_new and not keyframe,
             flush_ns=flush_ns,
-            gpu_done_ns=held.trace.gpu_done_ns if is_new else 0,
-            handoff_ns=held.trace.handoff_ns if is_new else 0,
-            encode_begin_ns=begin_ns,
-            encode_end_ns=end_ns,
+            # A worker's time may be any number, and one from the future would stop the stream's clock.
+            pts=max(self._last_pts + 1, min(flush_ns or begin_ns, begin_ns) * CLOCK_RATE // NS),
+            begin_ns=begin_ns,
         )
-        self._on_frame(frame)
-        # Those whose path is fast have theirs by now.
-        await self._encode_slow(held, settings, frame)
-        self._put_back(held, settings)
-
-    async def _encode_slow(self, held: HeldFrame, settings: EncoderSettings, frame: StreamFrame) -> None:
-        """Encode the picture for slow viewers too, when it is time for one; a failure costs them a picture."""
-        stream = self._slow_stream
-        begin_ns = self._clock_ns()
-        if stream is None or not stream.is_due(begin_ns):
+        self._damage.break_off()
+        # The slot must not be given back while the encoder reads it, whatever comes meanwhile.
+        self._held = None
+        if self._is_instant(picture):
+            try:
+                encoded = self._encode(picture)
+            except EncoderError as error:
+                self._handle_failure(picture, error)
+            else:
+                self._handle_encoded(picture, encoded)
             return
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._executor, stream.encode, held.planes, settings, frame.pts, begin_ns)
-        try:
-            encoded = await asyncio.shield(work)
-        except asyncio.CancelledError:
-            work.add_done_callback(lambda _: held.release())
-            raise
-        except EncoderError as error:
-            _log.error("the encoder for slow viewers: %s", error)
-            return
-        if encoded is not None:
-            self._on_slow_frame(
-                replace(
-                    frame,
-                    data=encoded.data,
-                    is_keyframe=encoded.is_keyframe,
-                    encode_begin_ns=begin_ns,
-                    encode_end_ns=self._clock_ns(),
-                )
-            )
+        self._start(partial(self._encode, picture), partial(self._handle_work, picture))
 
-    def _encode_on_thread(self, held: HeldFrame, settings: EncoderSettings, keyframe: bool, pts: int) -> EncodedFrame:
-        if self._encoder is None or self._encoder.settings != settings:
-            if self._encoder is not None:
-                self._encoder.close()
+    def _is_instant(self, picture: _Picture) -> bool:
+        encoder = self._encoder
+        return (
+            encoder is not None
+            and encoder.settings == picture.settings
+            and not picture.keyframe
+            and not picture.refine
+            and encoder.is_instant(picture.damage)
+        )
+
+    def _start(
+        self, work: Callable[[], EncodedFrame | None], done: Callable[[asyncio.Future[EncodedFrame | None]], None]
+    ) -> None:
+        """Let the thread do something; `done` is called here afterwards. Nothing else begins meanwhile."""
+        assert self._loop is not None and self._work is None
+        self._work = self._loop.run_in_executor(self._executor, work)
+        self._work.add_done_callback(done)
+
+    def _encode(self, picture: _Picture) -> EncodedFrame | None:
+        """Encode; on the thread, or on the loop while the thread does nothing."""
+        encoder = self._encoder
+        if encoder is None or encoder.settings != picture.settings:
+            if encoder is not None:
+                encoder.close()
                 self._encoder = None
-            self._encoder = self._open_encoder(settings)
+            encoder = self._encoder = self._open_encoder(picture.settings)
             self._applied_bps = None
             self.statistics.encoder_opens += 1
         if self._wanted_bps is not None and self._wanted_bps != self._applied_bps:
             self._applied_bps = self._wanted_bps
-            self._encoder.set_bitrate(self._wanted_bps)
-        return self._encoder.encode(held.planes, keyframe=keyframe, pts=pts)
+            encoder.set_bitrate(self._wanted_bps)
+        return encoder.encode(
+            picture.held.planes,
+            damage=picture.damage,
+            keyframe=picture.keyframe,
+            pts=picture.pts,
+            refine=picture.refine,
+        )
 
-    def _put_back(self, held: HeldFrame, settings: EncoderSettings) -> None:
-        if self._is_active and self._held is None:
-            self._held, self._held_settings = held, settings
+    def _handle_work(self, picture: _Picture, work: asyncio.Future[EncodedFrame | None]) -> None:
+        self._work = None
+        self._is_advancing = True
+        try:
+            encoded = work.result()
+        except EncoderError as error:
+            self._handle_failure(picture, error)
         else:
-            held.release()
+            self._handle_encoded(picture, encoded)
+        finally:
+            self._is_advancing = False
+        self._advance()
 
-    async def _handle_failure(self, error: EncoderError) -> None:
+    def _handle_encoded(self, picture: _Picture, encoded: EncodedFrame | None) -> None:
+        end_ns = self._clock_ns()
+        self._failures = 0
+        self._last_pts = picture.pts
+        self._damage.handle_encoded(picture.ring, picture.held)
+        # Nothing has changed, or nothing can be refined yet, when there is no frame.
+        if encoded is not None or picture.refine:
+            self._plan_refinement(end_ns, refine=picture.refine and (encoded is None or not encoded.is_keyframe))
+        if encoded is None:
+            self._put_back(picture)
+            return
+        if encoded.is_keyframe:
+            self._last_keyframe_ns = end_ns
+            # A new encoder's first frame answers a request as well.
+            self._keyframe_wanted = False
+        self._count(encoded, end_ns - picture.begin_ns, picture.is_new)
+        trace = picture.held.trace
+        frame = StreamFrame(
+            data=encoded.data,
+            is_keyframe=encoded.is_keyframe,
+            pts=picture.pts,
+            flush_ns=picture.flush_ns,
+            gpu_done_ns=trace.gpu_done_ns if picture.is_new else 0,
+            handoff_ns=trace.handoff_ns if picture.is_new else 0,
+            encode_begin_ns=picture.begin_ns,
+            encode_end_ns=end_ns,
+        )
+        self._on_frame(frame)
+        # Those whose path is fast have theirs by now.
+        slow = self._slow_stream
+        if slow is None or self._loop is None or not slow.is_due(self._clock_ns()):
+            self._put_back(picture)
+            return
+        begin_ns = self._clock_ns()
+        self._start(
+            partial(slow.encode, picture.held.planes, picture.settings, picture.pts, begin_ns),
+            partial(self._handle_slow_work, picture, replace(frame, encode_begin_ns=begin_ns)),
+        )
+
+    def _handle_slow_work(
+        self, picture: _Picture, frame: StreamFrame, work: asyncio.Future[EncodedFrame | None]
+    ) -> None:
+        """The picture was encoded for slow viewers too; a failure costs them a picture."""
+        self._work = None
+        self._put_back(picture)
+        try:
+            encoded = work.result()
+        except EncoderError as error:
+            _log.error("the encoder for slow viewers: %s", error)
+            encoded = None
+        if encoded is not None:
+            end_ns = self._clock_ns()
+            self._on_slow_frame(
+                replace(frame, data=encoded.data, is_keyframe=encoded.is_keyframe, encode_end_ns=end_ns)
+            )
+        self._advance()
+
+    def _handle_failure(self, picture: _Picture, error: EncoderError) -> None:
         _log.error("%s", error)
+        self._put_back(picture)
         self.statistics.encoder_failures += 1
         self._failures += 1
         if self._encoder is not None:
@@ -350,19 +463,25 @@ class Pipeline:
         self._keyframe_wanted = True
         if self._failures == MAX_ENCODER_FAILURES:
             self._on_failure(str(error))
-        self._next_repeat_ns = None
-        await asyncio.sleep(min(0.1 * 2**self._failures, 5))
+        self._refinement.reset()
+        self._not_before_ns = self._clock_ns() + int(min(0.1 * 2**self._failures, 5) * NS)
 
-    def _plan_repeat(self, encoded: EncodedFrame, *, is_new: bool, now_ns: int) -> None:
-        if is_new or encoded.is_keyframe:
-            self._refinements_left = MAX_REFINEMENTS
-            self._small_repeats = 0
-            self._next_repeat_ns = now_ns + REFINE_AFTER_NS
-            return
-        self._small_repeats = self._small_repeats + 1 if len(encoded.data) <= REFINED_BYTES else 0
-        is_refined = self._small_repeats >= REFINED_REPEATS
-        self._refinements_left = 0 if is_refined else max(0, self._refinements_left - 1)
-        self._next_repeat_ns = now_ns + (REFINE_INTERVAL_NS if self._refinements_left else HEARTBEAT_NS)
+    def _put_back(self, picture: _Picture) -> None:
+        if self._loop is not None and self._is_active and self._held is None:
+            self._held, self._held_settings, self._held_ring = picture.held, picture.settings, picture.ring
+        else:
+            picture.held.release()
+
+    def _plan_refinement(self, now_ns: int, *, refine: bool) -> None:
+        encoder = self._encoder
+        if encoder is None or not self._is_active:
+            self._refinement.reset()
+        elif refine:
+            self._refinement.handle_refined(now_ns, is_refined=encoder.is_refined)
+        else:
+            self._refinement.handle_picture(
+                now_ns, is_refined=encoder.is_refined, follows_damage=encoder.follows_damage
+            )
 
     def _count(self, encoded: EncodedFrame, encode_ns: int, is_new: bool) -> None:
         statistics = self.statistics
@@ -375,24 +494,5 @@ class Pipeline:
     def _release(self) -> None:
         held, self._held = self._held, None
         self._held_settings = None
-        self._next_repeat_ns = None
         if held is not None:
             held.release()
-
-    def _watch_ring(self) -> None:
-        """Look for a frame until there is one: the eventfd stays readable until acquire()."""
-        if self._ring is None or not self._is_active or self._is_readable:
-            self._unwatch_ring()
-        elif self._ring_fd is None:
-            self._ring_fd = self._ring.fileno()
-            asyncio.get_running_loop().add_reader(self._ring_fd, self._handle_readable)
-
-    def _unwatch_ring(self) -> None:
-        if self._ring_fd is not None:
-            asyncio.get_running_loop().remove_reader(self._ring_fd)
-            self._ring_fd = None
-
-    def _handle_readable(self) -> None:
-        self._is_readable = True
-        self._unwatch_ring()
-        self._wake.set()

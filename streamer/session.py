@@ -18,8 +18,8 @@ from streamer.audio.track import AudioTrack
 from streamer.config import version
 from streamer.cursor import encode_png
 from streamer.encode.encoder import Encoder, EncoderSettings
-from streamer.encode.probe import open_encoder
-from streamer.encode.profiles import EncoderProfile, profile_by_name
+from streamer.encode.probe import open_encoder, software_after
+from streamer.encode.profiles import EncoderProfile
 from streamer.frames import FrameRing, FrameSource, LinkMessage, WorkerLink
 from streamer.input.agent_link import AgentLink
 from streamer.input.messages import Input, MotionInput, RelativeInput
@@ -387,8 +387,8 @@ class Session:
                 viewer.push(frame)
 
     def _handle_encoder_failure(self, reason: str) -> None:
-        software = profile_by_name("libx264")
-        if self._profile.is_hardware and software is not None:
+        software = software_after(self._profile.name)
+        if software is not None:
             _log.error("encoder %s keeps failing: going on with %s", self._profile.name, software.name)
             self._profile = software
             return

@@ -59,7 +59,7 @@ class SlowStream:
         return now_ns >= max(self._next_ns, self._ready_ns())
 
     def encode(self, planes: Planes, settings: EncoderSettings, pts: int, now_ns: int) -> EncodedFrame | None:
-        """Encode a picture of the pipeline's; None when nobody watches any more.
+        """Encode a picture of the pipeline's; None when nothing is to be sent, or nobody watches any more.
 
         Raises:
             EncoderError: it failed; the encoder is gone then.
@@ -79,7 +79,7 @@ class SlowStream:
         except Exception:
             self.close()
             raise
-        if encoded.is_keyframe:
+        if encoded is not None and encoded.is_keyframe:
             self._keyframe_wanted = False
             self._keyframe_ns = now_ns
         return encoded

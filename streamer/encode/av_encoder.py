@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import cast
 
@@ -12,6 +13,7 @@ from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 
+from render_core import Rect
 from streamer.encode.encoder import CLOCK_RATE, EncodedFrame, EncoderError, EncoderSettings, Planes
 from streamer.encode.profiles import ENDLESS_GOP, VBV_FRAMES, EncoderProfile
 
@@ -21,6 +23,12 @@ _LIMITED_RANGE = 1
 # More slices than this make some browsers' hardware decoders give up.
 _MAX_SLICES = 4
 _MIN_BITRATE_BPS = 50_000
+# Repeats as small as this skip every block: that many in a row say that nothing gets better any more.
+_REFINED_BYTES = 150
+_REFINED_REPEATS = 2
+# Before, they may only say that the rate control has used up what it had for the picture.
+_MIN_REFINEMENTS = 20
+_MAX_REFINEMENTS = 90
 
 
 class AvEncoder:
@@ -35,6 +43,8 @@ class AvEncoder:
         self._profile = profile
         self._settings = settings
         self._codec: VideoCodecContext | None = None
+        self._refinements = 0
+        self._small_repeats = 0
         try:
             codec = cast(VideoCodecContext, av.CodecContext.create(profile.name, "w"))
             codec.width = settings.width
@@ -87,7 +97,27 @@ class AvEncoder:
         except ValueError as error:
             raise EncoderError(f"planes cannot be used in place: {error}") from error
 
-    def encode(self, planes: Planes, *, keyframe: bool, pts: int) -> EncodedFrame:
+    def is_instant(self, damage: Sequence[Rect] | None) -> bool:
+        return False
+
+    @property
+    def follows_damage(self) -> bool:
+        return False
+
+    @property
+    def is_refined(self) -> bool:
+        is_quiet = self._small_repeats >= _REFINED_REPEATS and self._refinements >= _MIN_REFINEMENTS
+        return is_quiet or self._refinements >= _MAX_REFINEMENTS
+
+    def encode(
+        self,
+        planes: Planes,
+        *,
+        damage: Sequence[Rect] | None = None,
+        keyframe: bool,
+        pts: int,
+        refine: bool = False,
+    ) -> EncodedFrame:
         if self._codec is None:
             raise EncoderError("the encoder is closed")
         frame = self.wrap(planes)
@@ -100,7 +130,16 @@ class AvEncoder:
             raise EncoderError(f"{self.name} failed on a frame: {_reason(error)}") from error
         if len(packets) != 1:
             raise EncoderError(f"{self.name} returned {len(packets)} access units for one frame: it delays")
-        return EncodedFrame(bytes(packets[0]), packets[0].is_keyframe, pts)
+        encoded = EncodedFrame(bytes(packets[0]), packets[0].is_keyframe, pts)
+        self._note_refinement(encoded, refine)
+        return encoded
+
+    def _note_refinement(self, encoded: EncodedFrame, refine: bool) -> None:
+        if not refine or encoded.is_keyframe:
+            self._refinements = self._small_repeats = 0
+            return
+        self._refinements += 1
+        self._small_repeats = self._small_repeats + 1 if len(encoded.data) <= _REFINED_BYTES else 0
 
     def set_bitrate(self, bitrate_bps: int) -> None:
         if self._codec is not None:

@@ -14,6 +14,8 @@ from streamer.encode.av_encoder import AvEncoder
 from streamer.encode.encoder import Encoder, EncoderError, EncoderSettings
 from streamer.encode.profiles import PROFILES, EncoderProfile, profile_by_name
 from streamer.encode.sps import NAL_IDR, NAL_PPS, NAL_SPS, SpsError, find_sps, nal_types
+from streamer.stream_core.encoder import NAME as X264
+from streamer.stream_core.encoder import DamageEncoder
 
 _log = logging.getLogger(__name__)
 
@@ -72,11 +74,24 @@ def open_encoder(profile: EncoderProfile, settings: EncoderSettings) -> Encoder:
     Raises:
         EncoderError: it cannot be opened.
     """
-    threads = min(4, len(os.sched_getaffinity(0)))
-    return AvEncoder(profile, replace(settings, threads=threads))
+    return _open(profile, replace(settings, threads=min(4, len(os.sched_getaffinity(0)))))
+
+
+def software_after(name: str) -> EncoderProfile | None:
+    """Return the software encoder to go on with when that one keeps failing."""
+    software = [profile for profile in PROFILES if not profile.is_hardware]
+    names = [profile.name for profile in software]
+    rest = software[names.index(name) + 1 :] if name in names else software
+    return next((profile for profile in rest if _try(profile).works), None)
+
+
+def _open(profile: EncoderProfile, settings: EncoderSettings) -> Encoder:
+    return DamageEncoder(settings) if profile.name == X264 else AvEncoder(profile, settings)
 
 
 def _try(profile: EncoderProfile) -> ProbeResult:
+    if profile.name == X264:
+        return _try_frames(profile)
     if profile.name not in av.codecs_available:
         return ProbeResult(profile.name, False, profile.is_hardware, "not built into this PyAV")
     level = av.logging.get_level()
@@ -95,12 +110,15 @@ def _try_frames(profile: EncoderProfile) -> ProbeResult:
 
     planes = np.full((_TRIAL.height * 3 // 2, _TRIAL.width), 128, np.uint8)
     try:
-        encoder = AvEncoder(profile, _TRIAL)
+        encoder = _open(profile, _TRIAL)
         try:
             first = encoder.encode(planes, keyframe=True, pts=0)
+            planes[:64] = 200
             second = encoder.encode(planes, keyframe=False, pts=1500)
         finally:
             encoder.close()
+        if first is None or second is None:
+            return result(False, "leaves out frames that have changed")
         sps = find_sps(first.data)
     except (EncoderError, SpsError) as error:
         return result(False, str(error).removeprefix(f"{profile.name} "))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How each of FFmpeg's H.264 encoders is told to work without delay. Order is preference."""
+"""The H.264 encoders, and how each of FFmpeg's is told to work without delay. Order is preference."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ X264_QMIN = 16
 
 @dataclass(frozen=True, slots=True)
 class EncoderProfile:
-    """One encoder: its name in FFmpeg and its options beside the common ones (rates, GOP, colours)."""
+    """One encoder: its name (FFmpeg's, but for "x264") and its options beside the common ones (rates, GOP, colours)."""
 
     name: str
     options: dict[str, str]
@@ -60,6 +60,9 @@ PROFILES = (
         },
     ),
     EncoderProfile("h264_vaapi", {"profile": "constrained_baseline", "async_depth": "1", "rc_mode": "CBR"}),
+    # Not FFmpeg's: the stream core's, on the libx264 of the system.
+    EncoderProfile("x264", {}, is_hardware=False),
+    # The same without it, in PyAV's wheels.
     EncoderProfile(
         "libx264",
         {

@@ -17,6 +17,7 @@ from av.packet import Packet
 
 from streamer.encode.encoder import CLOCK_RATE
 from streamer.rtc.congestion.resend import Resend
+from streamer.rtc.keyframe_gate import KeyframeGate
 from streamer.stream_core.sender import Backlog
 
 # More than this, and the viewer gets a keyframe later rather than old frames now.
@@ -100,6 +101,7 @@ class ViewerTrack(MediaStreamTrack):
         self._push_lock = threading.Lock()
         self._awaits_keyframe = True
         self._keyframe_ns: int | None = None
+        self._keyframe_gate = KeyframeGate()
         self.dropped = 0
 
     def attach(self, outlet: FrameOutlet) -> None:
@@ -132,6 +134,7 @@ class ViewerTrack(MediaStreamTrack):
                 self._queue.clear()
                 self._ask_for_keyframe()
                 return False
+            self._keyframe_gate.handle_frame(time.monotonic_ns())
             return self._hand_over(frame)
 
     def _is_behind(self) -> bool:
@@ -165,9 +168,11 @@ class ViewerTrack(MediaStreamTrack):
 
     def request_keyframe(self) -> None:
         """The viewer lost the picture (PLI, FIR). It asks again when the keyframe on its way does not help."""
-        if self._keyframe_ns is not None and time.monotonic_ns() - self._keyframe_ns < self.round_trip_us() * 1000:
+        now_ns = time.monotonic_ns()
+        if self._keyframe_ns is not None and now_ns - self._keyframe_ns < self.round_trip_us() * 1000:
             return
-        self._on_keyframe_wanted()
+        if self._keyframe_gate.lets_pass(now_ns):
+            self._on_keyframe_wanted()
 
     @property
     def is_keyframe_in_flight(self) -> bool:

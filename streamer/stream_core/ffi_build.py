@@ -6,7 +6,7 @@ from pathlib import Path
 from cffi import FFI
 
 # In the order of their dependence.
-HEADERS = ("sc_result.h", "sc_packet_log.h", "sc_sender.h")
+HEADERS = ("sc_result.h", "sc_packet_log.h", "sc_sender.h", "sc_encoder.h")
 
 include = Path(__file__).parent / "include"
 text = "\n".join((include / name).read_text(encoding="utf-8") for name in HEADERS)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from render_core import Rect
 from streamer.encode.encoder import PixelFormat
 from streamer.frames import LinkMessage
 
@@ -35,6 +36,8 @@ class FakeFrame:
     sequence: int
     trace: FakeTrace
     planes: NDArray[np.uint8]
+    base_sequence: int
+    damage: tuple[Rect, ...]
     is_released: bool = False
 
     def release(self) -> None:
@@ -74,13 +77,19 @@ class FakeRing:
             half[: half.size // 2], half[half.size // 2 :] = u, v
         return planes
 
-    def publish(self, planes: NDArray[np.uint8]) -> None:
-        """Hand a frame over, as the worker does."""
+    def publish(self, planes: NDArray[np.uint8], damage: tuple[Rect, ...] | None = None) -> None:
+        """Hand a frame over, as the worker does. `damage` against the one published before; None: everywhere."""
         planes = planes.view()
         planes.flags.writeable = False
         now_ns = time.monotonic_ns()
+        base, untaken = self.published, self._newest
         self.published += 1
-        self._newest = FakeFrame(self, self.published, FakeTrace(now_ns, now_ns + 1, now_ns + 2), planes)
+        rects = (Rect(0, 0, self.width, self.height),) if damage is None else damage
+        if untaken is not None:
+            # A frame that was never taken hands its damage to the next.
+            base, rects = untaken.base_sequence, (*untaken.damage, *rects)
+        trace = FakeTrace(now_ns, now_ns + 1, now_ns + 2)
+        self._newest = FakeFrame(self, self.published, trace, planes, base, rects)
         os.eventfd_write(self._eventfd, 1)
 
     def acquire(self) -> FakeFrame | None:

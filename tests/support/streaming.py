@@ -87,7 +87,7 @@ class SessionBench:
 @asynccontextmanager
 async def session_bench(**settings: Any) -> AsyncIterator[SessionBench]:
     """Run a session; everything is gone afterwards."""
-    profile = profile_by_name("libx264")
+    profile = profile_by_name("x264")
     assert profile is not None
     with tempfile.TemporaryDirectory(prefix="streamer-") as folder:
         frames, agent = Path(folder, "frames.sock"), Path(folder, "agent.sock")

@@ -7,20 +7,21 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import av
 import numpy as np
+import pytest
 
+from render_core import Rect
 from streamer.encode.encoder import CLOCK_RATE, EncodedFrame, Encoder, EncoderError, EncoderSettings, Planes
 from streamer.encode.probe import open_encoder
 from streamer.encode.profiles import profile_by_name
 from streamer.pipeline import (
-    HEARTBEAT_NS,
     KEYFRAME_INTERVAL_NS,
     MAX_ENCODER_FAILURES,
-    REFINED_BYTES,
     Pipeline,
     default_bitrate,
 )
@@ -40,15 +41,30 @@ class SlowEncoder:
         self.settings = settings
         self._gate = gate
         self.seen: list[int] = []
+        self.damages: list[Sequence[Rect] | None] = []
         self.is_busy = False
+        self.is_refined = False
+        self.follows_damage = True
 
-    def encode(self, planes: Planes, *, keyframe: bool, pts: int) -> EncodedFrame:
+    def encode(
+        self,
+        planes: Planes,
+        *,
+        damage: Sequence[Rect] | None = None,
+        keyframe: bool,
+        pts: int,
+        refine: bool = False,
+    ) -> EncodedFrame | None:
+        self.damages.append(damage)
         self.is_busy = True
         if self._gate is not None:
             assert self._gate.acquire(timeout=30)
         self.seen.append(int(planes[0, 0]))
         self.is_busy = False
         return EncodedFrame(b"x" * 10_000, keyframe or len(self.seen) == 1, pts)
+
+    def is_instant(self, damage: Sequence[Rect] | None) -> bool:
+        return False
 
     def set_bitrate(self, bitrate_bps: int) -> None: ...
 
@@ -177,33 +193,81 @@ async def test_times_grow_and_repeats_are_marked() -> None:
     assert times == sorted(set(times))
 
 
-async def test_a_still_picture_is_refined_and_then_only_a_heartbeat_is_left() -> None:
-    profile = profile_by_name("libx264")
+@pytest.mark.parametrize(("name", "least_db"), [("x264", 45), ("libx264", 42)])
+async def test_a_still_picture_is_refined_and_then_nothing_is_sent(name: str, least_db: int) -> None:
+    profile = profile_by_name(name)
     assert profile is not None
     frames: list[StreamFrame] = []
     pipeline = Pipeline(lambda settings: open_encoder(profile, settings), frames.append, lambda reason: None, fps=60)
     ring = FakeRing(640, 360)
-    rng = np.random.default_rng(1)
     async with running(pipeline):
         pipeline.set_ring(ring)
         pipeline.set_active(True)
-        # Letters of which there are only a few, as in text.
-        letters = np.where(rng.random((8, 16, 8)) < 0.3, 30, 220).astype(np.uint8)
-        picture = ring.picture(220)
-        for row in range(0, 352, 16):
-            for column in range(0, 640, 8):
-                picture[row : row + 16, column : column + 8] = letters[rng.integers(8)]
+        picture = letters(ring)
         ring.publish(picture)
-        # How many repeats it takes is the rate control's affair.
-        await wait_until(
-            lambda: len(frames) > 2 and _last_gap_ns(frames) >= HEARTBEAT_NS and len(frames[-1].data) <= REFINED_BYTES
-        )
-    assert len(frames) > 3
+        await wait_until(lambda: bool(frames) and pipeline.is_refined)
+        count = len(frames)
+        assert psnr_db(frames, picture) >= least_db
+        # A second without a frame: nothing keeps the stream going but the encoder, and it has nothing to say.
+        await asyncio.sleep(1.2)
+        assert len(frames) == count
+        if name == "x264":
+            # The same again is no change, whatever the guest says of it.
+            ring.publish(picture)
+            await wait_until(lambda: ring.acquired == [1, 2])
+            await asyncio.sleep(0.2)
+            assert len(frames) == count
+        picture = picture.copy()
+        picture[100:116, 200:208] = 40
+        ring.publish(picture, (Rect(200, 100, 8, 16),))
+        await wait_until(lambda: len(frames) > count and pipeline.is_refined)
+        assert psnr_db(frames, picture) >= least_db
+    assert count > 1
     assert not any(frame.is_keyframe for frame in frames[1:])
 
 
-def _last_gap_ns(frames: list[StreamFrame]) -> int:
-    return frames[-1].encode_begin_ns - frames[-2].encode_end_ns
+async def test_the_encoder_hears_of_all_damage_since_the_frame_it_saw_last() -> None:
+    gate = threading.Semaphore(0)
+    bench = Bench(gate)
+    ring = FakeRing(64, 64)
+    first, second, third = Rect(0, 0, 8, 8), Rect(8, 8, 8, 8), Rect(16, 16, 8, 8)
+    async with running(bench.pipeline):
+        bench.pipeline.set_ring(ring)
+        bench.pipeline.set_active(True)
+        ring.publish(ring.picture(1))
+        await wait_until(lambda: bool(bench.encoders) and bench.encoders[0].is_busy)
+        for value, rect in ((2, first), (3, second)):
+            ring.publish(ring.picture(value), (rect,))
+        gate.release()
+        await wait_until(lambda: ring.acquired == [1, 3] and bench.encoders[0].is_busy)
+        ring.publish(ring.picture(4), (third,))
+        gate.release(2)
+        await wait_until(lambda: ring.acquired == [1, 3, 4] and len(bench.frames) == 3)
+        gate.release(1000)
+        # Then the same again, for sharpness.
+        await wait_until(lambda: len(bench.frames) >= 4)
+        assert bench.encoders[0].damages[:4] == [None, (first, second), (third,), ()]
+
+
+def letters(ring: FakeRing) -> Planes:
+    """Letters of which there are only a few, as in text."""
+    rng = np.random.default_rng(1)
+    shapes = np.where(rng.random((8, 16, 8)) < 0.3, 30, 220).astype(np.uint8)
+    picture = ring.picture(220)
+    for row in range(0, 352, 16):
+        for column in range(0, 640, 8):
+            picture[row : row + 16, column : column + 8] = shapes[rng.integers(8)]
+    return picture
+
+
+def psnr_db(frames: list[StreamFrame], picture: Planes) -> float:
+    decoder = av.CodecContext.create("h264", "r")
+    shown = [each for frame in frames for each in decoder.decode(av.Packet(frame.data))]
+    shown += decoder.decode(None)
+    assert len(shown) == len(frames)
+    luma = shown[-1].to_ndarray(format="yuv420p")[:360, :640].astype(int)
+    error = float(np.mean((luma - picture[:360, :640]) ** 2))
+    return 10 * float(np.log10(255**2 / max(error, 1e-9)))
 
 
 async def test_a_failing_encoder_is_opened_again_and_told_of_once() -> None:

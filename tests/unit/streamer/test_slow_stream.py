@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
+from render_core import Rect
 from streamer.encode.encoder import EncodedFrame, Encoder, EncoderError, EncoderSettings, Planes
 from streamer.slow_stream import MAX_FPS, MIN_REOPEN_NS, NS, SlowStream
 
@@ -15,6 +18,8 @@ PLANES = np.zeros((540, 640), np.uint8)
 
 class FakeEncoder:
     name = "fake"
+    follows_damage = False
+    is_refined = True
 
     def __init__(self, settings: EncoderSettings, *, fails: bool = False) -> None:
         self.settings = settings
@@ -23,7 +28,18 @@ class FakeEncoder:
         self.is_closed = False
         self._fails = fails
 
-    def encode(self, planes: Planes, *, keyframe: bool, pts: int) -> EncodedFrame:
+    def is_instant(self, damage: Sequence[Rect] | None) -> bool:
+        return False
+
+    def encode(
+        self,
+        planes: Planes,
+        *,
+        damage: Sequence[Rect] | None = None,
+        keyframe: bool,
+        pts: int,
+        refine: bool = False,
+    ) -> EncodedFrame | None:
         if self._fails:
             raise EncoderError("it fails")
         self.keyframes.append(keyframe or not self.keyframes)
