@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -101,6 +102,8 @@ def main() -> int:
         parser.error("--json is for one benchmark")
     if "glass" in chosen:
         network.enter()
+    # Whoever ends us ends what we have started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     benchmarks = _benchmarks(args)
     for name in chosen:
         if name == "convert" and (code := _run_with_drivers(args)) is not None:

@@ -24,6 +24,8 @@ _LINE_HEIGHT = 16
 _PIXELS_PER_TICK = 2
 _NOISE_MARGIN = 256
 _FONT = b"fixed"
+# Of a tick; the golden ratio's multiples spread evenly over it, however many there are.
+_PHASE_STEP = 0.618
 
 
 def draw_barcode(window: Window, value: int, top: int = 0) -> None:
@@ -132,7 +134,7 @@ def main() -> None:
     parser.add_argument("--scene", choices=SCENES, default="small", help="what moves besides the clock (small)")
     parser.add_argument("--count", action="store_true", help="draw how many pictures there were, not the clock")
     parser.add_argument("--clicks", action="store_true", help="count presses of pointer buttons in a second barcode")
-    parser.add_argument("--new-phase-s", type=float, help="how often the ticks begin anew at a random time (never)")
+    parser.add_argument("--new-phase-s", type=float, help="how often the ticks begin anew, out of step (never)")
     arguments = parser.parse_args()
     window = Window(arguments.size, arguments.clicks)
     clock = itertools.count().__next__ if arguments.count else time.monotonic_ns
@@ -145,7 +147,7 @@ def main() -> None:
     while True:
         draw()
         if arguments.new_phase_s and time.monotonic() - begin_s > arguments.new_phase_s:
-            begin_s, tick = time.monotonic() + random.random() * interval_s, 0
+            begin_s, tick = begin_s + (tick + _PHASE_STEP) * interval_s, 0
         # Ticks that have passed already are left out, not made up for.
         tick = max(tick + 1, int((time.monotonic() - begin_s) / interval_s))
         while True:
