@@ -115,8 +115,14 @@ class _Page:
         """Fill rows of text, of different lengths."""
         luma[:] = 235
         for y in range(0, luma.shape[0] - CELL_HEIGHT + 1, CELL_HEIGHT):
-            for column in range(int(self.random.integers(20, self.width // CELL_WIDTH))):
+            for column in range(int(self.random.integers(20, luma.shape[1] // CELL_WIDTH))):
                 self.letter(luma, column * CELL_WIDTH, y)
+
+    def scroll(self, luma: npt.NDArray[np.uint8], rows: int) -> None:
+        """Move up by rows of text; new ones come in below."""
+        step = rows * CELL_HEIGHT
+        luma[:-step] = luma[step:].copy()
+        self.write(luma[-step:])
 
     def letter(self, luma: npt.NDArray[np.uint8], x: int, y: int) -> None:
         """Draw any letter."""
@@ -127,13 +133,10 @@ class _Page:
 
 def _scroll(rows: int) -> Callable[[int, int], Iterator[Picture]]:
     def pictures(width: int, height: int) -> Iterator[Picture]:
-        step, count = rows * CELL_HEIGHT, 48
-        long = _Page(width, height + count * step)
         page = _Page(width, height)
         while True:
-            for index in range(count):
-                page.luma[:] = long.luma[index * step : index * step + height]
-                yield page.planes, [Rect(0, 0, width, height)]
+            page.scroll(page.luma, rows)
+            yield page.planes, [Rect(0, 0, width, height)]
 
     return pictures
 
@@ -142,11 +145,9 @@ def _window(width: int, height: int) -> Iterator[Picture]:
     """A terminal of 80x24 that scrolls."""
     page = _Page(width, height)
     x, y, w, h = 160, 96, 80 * CELL_WIDTH, 24 * CELL_HEIGHT
-    lines = _Page(w, h + 48 * CELL_HEIGHT).luma
     while True:
-        for index in range(48):
-            page.luma[y : y + h, x : x + w] = lines[index * CELL_HEIGHT : index * CELL_HEIGHT + h]
-            yield page.planes, [Rect(x, y, w, h)]
+        page.scroll(page.luma[y : y + h, x : x + w], 1)
+        yield page.planes, [Rect(x, y, w, h)]
 
 
 def _line(width: int, height: int) -> Iterator[Picture]:

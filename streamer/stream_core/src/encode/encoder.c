@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "encode/patch.h"
+#include "encode/scroll.h"
 #include "encode/x264_stream.h"
 
 enum {
@@ -17,6 +18,8 @@ enum {
 	BUDGET_PICTURES = 2,
 	/* At most so many macroblocks are refined in passing, beside ones that changed: those must not wait. */
 	PASSING_BLOCKS = 64,
+	/* Levels of smaller pictures may not have the vectors. */
+	SCROLL_BLOCKS = 400,
 	MIN_BITRATE_BPS = 50000,
 	MAX_BITRATE_BPS = 1000000000,
 	/* Where the reference is not shared: x264 refines a still picture, in so many pictures at most. */
@@ -29,12 +32,14 @@ struct sc_encoder {
 	struct sc_encoder_params params;
 	struct sc_x264 *x264;
 	struct sc_patch *patch; /* NULL: x264 alone */
+	struct sc_scroll *scroll;
 	struct sc_syntax syntax;
 	uint32_t mb_width, mb_count, max_blocks;
 	/* By macroblock. */
 	uint64_t *hashes;    /* of the pixels that were encoded last */
 	int64_t *changed_at; /* pts */
-	uint8_t *is_changed; /* in this picture */
+	uint8_t *is_changed; /* in this picture; 2: a vector does it */
+	uint8_t *moved;
 	uint8_t *is_sharp;
 	uint8_t *constant; /* x264's hints */
 	struct sc_patch_block *blocks;
@@ -107,12 +112,14 @@ enum sc_result sc_encoder_create(const struct sc_encoder_params *params, struct 
 	encoder->hashes = calloc(encoder->mb_count, sizeof(*encoder->hashes));
 	encoder->changed_at = calloc(encoder->mb_count, sizeof(*encoder->changed_at));
 	encoder->is_changed = calloc(encoder->mb_count, 1);
+	encoder->moved = calloc(encoder->mb_count, 1);
+	encoder->scroll = sc_scroll_create(params->height);
 	encoder->is_sharp = calloc(encoder->mb_count, 1);
 	encoder->constant = calloc(encoder->mb_count, 1);
 	encoder->blocks = calloc(encoder->max_blocks, sizeof(*encoder->blocks));
 	ret = SC_ERROR_NOMEM;
 	if (!encoder->hashes || !encoder->changed_at || !encoder->is_changed || !encoder->is_sharp || !encoder->constant ||
-		!encoder->blocks) {
+		!encoder->blocks || !encoder->moved || !encoder->scroll) {
 		goto err;
 	}
 	ret = sc_x264_create(&encoder->params, &encoder->x264, text);
@@ -137,6 +144,8 @@ void sc_encoder_destroy(struct sc_encoder *encoder) {
 	}
 	sc_x264_destroy(encoder->x264);
 	sc_patch_destroy(encoder->patch);
+	sc_scroll_destroy(encoder->scroll);
+	free(encoder->moved);
 	free(encoder->hashes);
 	free(encoder->changed_at);
 	free(encoder->is_changed);
@@ -265,6 +274,14 @@ static uint32_t find_changes(struct sc_encoder *encoder, const struct sc_patch_j
 	return count;
 }
 
+static uint32_t count_coded(const struct sc_encoder *encoder) {
+	uint32_t count = 0;
+	for (uint32_t mb = 0; mb < encoder->mb_count; mb++) {
+		count += encoder->is_changed[mb] == 1;
+	}
+	return count;
+}
+
 static int64_t share_bits(const struct sc_encoder *encoder) {
 	return encoder->params.bitrate_bps / encoder->params.fps;
 }
@@ -291,7 +308,7 @@ static bool is_due(const struct sc_encoder *encoder, uint32_t mb, int64_t pts) {
 static uint32_t collect_blocks(struct sc_encoder *encoder, const struct sc_patch_job *job, uint32_t optional) {
 	uint32_t count = 0;
 	for (uint32_t mb = 0; mb < encoder->mb_count; mb++) {
-		if (encoder->is_changed[mb]) {
+		if (encoder->is_changed[mb] == 1) {
 			encoder->blocks[count++] = (struct sc_patch_block){.mb = mb};
 		} else if (optional && is_due(encoder, mb, job->picture->pts)) {
 			struct sc_block_pixels source;
@@ -328,7 +345,7 @@ static void encode_patch(
 	job->frame_num = encoder->frame_num + 1;
 	uint32_t qp = 0;
 	size_t bytes = 0;
-	job->may_be_empty = job->picture->refine && !memchr(encoder->is_sharp, 0, encoder->mb_count);
+	job->may_be_empty = job->moved || (job->picture->refine && !memchr(encoder->is_sharp, 0, encoder->mb_count));
 	bool is_needed = job->count || job->may_be_empty;
 	const uint8_t *data = is_needed ? sc_patch_encode(encoder->patch, job, &bytes, &qp) : NULL;
 	for (uint32_t i = 0; i < job->count; i++) {
@@ -432,9 +449,15 @@ enum sc_result sc_encoder_encode(
 	uint32_t changed = is_plain ? encoder->mb_count : find_changes(encoder, &job);
 	encoder->x264_refinements = changed ? 0 : encoder->x264_refinements;
 	bool needs_x264 = picture->keyframe || !encoder->has_picture || is_plain;
-	if (!needs_x264 && encoder->patch && changed <= encoder->mb_count / PATCH_FRACTION) {
+	uint32_t coded = changed; /* by more than a vector */
+	if (!needs_x264 && encoder->patch && encoder->mb_count >= SCROLL_BLOCKS && changed) {
+		job.scroll_y = sc_scroll_find(encoder->scroll, &job, encoder->is_changed, encoder->moved);
+		job.moved = job.scroll_y ? encoder->moved : NULL;
+		coded = job.scroll_y ? count_coded(encoder) : changed;
+	}
+	if (!needs_x264 && encoder->patch && coded <= encoder->mb_count / PATCH_FRACTION) {
 		if (changed || picture->refine) {
-			encode_patch(encoder, &job, changed, out);
+			encode_patch(encoder, &job, coded, out);
 		}
 	} else if (needs_x264 || changed) {
 		ret = encode_x264(encoder, picture, is_plain, changed, out, text);

@@ -24,12 +24,22 @@ enum {
 	BLOCK_BYTES = 416
 };
 
+/* What a macroblock is predicted from. */
+enum vector {
+	VECTOR_ZERO,
+	VECTOR_SCROLL,
+	VECTOR_NONE, /* intra */
+	VECTOR_OUTSIDE
+};
+
 struct sc_patch {
 	uint32_t mb_width, mb_count;
 	uint8_t (*totals)[24]; /* total_coeff: 16 luma blocks, 4 of U, 4 of V */
 	uint32_t *coded_at;    /* by macroblock: the pass that has written its totals; others have zeros */
 	uint32_t pass;
-	uint8_t (*saved)[SAVED_BYTES]; /* the reference's blocks before */
+	uint8_t (*saved)[SAVED_BYTES];  /* the reference's blocks before */
+	uint8_t *vectors;               /* by macroblock, of this picture: enum vector */
+	uint8_t *old_luma, *old_chroma; /* the reference before what moves */
 	uint8_t *rbsp, *unit;
 	size_t rbsp_size;
 	struct sc_levels levels;
@@ -45,10 +55,15 @@ struct sc_patch *sc_patch_create(uint32_t mb_width, uint32_t mb_height, uint32_t
 	patch->totals = calloc(patch->mb_count, sizeof(*patch->totals));
 	patch->coded_at = calloc(patch->mb_count, sizeof(*patch->coded_at));
 	patch->saved = calloc(max_blocks, sizeof(*patch->saved));
-	patch->rbsp_size = (size_t)max_blocks * BLOCK_BYTES + 64;
+	patch->vectors = calloc(patch->mb_count, 1);
+	patch->old_luma = malloc((size_t)patch->mb_count * 256);
+	patch->old_chroma = malloc((size_t)patch->mb_count * 128);
+	/* Macroblocks without a residual: a vector. */
+	patch->rbsp_size = (size_t)max_blocks * BLOCK_BYTES + (size_t)patch->mb_count * 8 + 64;
 	patch->rbsp = malloc(patch->rbsp_size);
 	patch->unit = malloc(patch->rbsp_size * 3 / 2 + 8);
-	if (!patch->totals || !patch->coded_at || !patch->saved || !patch->rbsp || !patch->unit) {
+	if (!patch->totals || !patch->coded_at || !patch->saved || !patch->rbsp || !patch->unit || !patch->vectors ||
+		!patch->old_luma || !patch->old_chroma) {
 		sc_patch_destroy(patch);
 		return NULL;
 	}
@@ -62,6 +77,9 @@ void sc_patch_destroy(struct sc_patch *patch) {
 	free(patch->totals);
 	free(patch->coded_at);
 	free(patch->saved);
+	free(patch->vectors);
+	free(patch->old_luma);
+	free(patch->old_chroma);
 	free(patch->rbsp);
 	free(patch->unit);
 	free(patch);
@@ -208,6 +226,46 @@ struct pass {
 	uint32_t next; /* the macroblock behind the last coded one */
 };
 
+static enum vector vector_at(const struct sc_patch *patch, uint32_t mb, int dx, int dy) {
+	uint32_t x = mb % patch->mb_width;
+	bool outside = (dx < 0 && x == 0) || (dx > 0 && x == patch->mb_width - 1) || (dy < 0 && mb < patch->mb_width);
+	return outside ? VECTOR_OUTSIDE : (enum vector)patch->vectors[mb - (dy < 0 ? patch->mb_width : 0) + (uint32_t)dx];
+}
+
+/* 8.4.1.3: the prediction of a 16x16 vector, of which only the vertical part can differ from zero: whether it is the scroll. */
+static bool predicts_scroll(const struct sc_patch *patch, uint32_t mb) {
+	enum vector a = vector_at(patch, mb, -1, 0), b = vector_at(patch, mb, 0, -1), c = vector_at(patch, mb, 1, -1);
+	if (c == VECTOR_OUTSIDE) {
+		c = vector_at(patch, mb, -1, -1);
+	}
+	if (b == VECTOR_OUTSIDE && c == VECTOR_OUTSIDE && a != VECTOR_OUTSIDE) {
+		return a == VECTOR_SCROLL;
+	}
+	bool in_a = a <= VECTOR_SCROLL, in_b = b <= VECTOR_SCROLL, in_c = c <= VECTOR_SCROLL;
+	if (in_a + in_b + in_c == 1) {
+		return (in_a ? a : in_b ? b : c) == VECTOR_SCROLL;
+	}
+	return (a == VECTOR_SCROLL) + (b == VECTOR_SCROLL) + (c == VECTOR_SCROLL) >= 2;
+}
+
+/* 8.4.1.1: whether P_Skip means the scroll here. */
+static bool skip_scrolls(const struct sc_patch *patch, uint32_t mb) {
+	enum vector a = vector_at(patch, mb, -1, 0), b = vector_at(patch, mb, 0, -1);
+	if (a == VECTOR_OUTSIDE || b == VECTOR_OUTSIDE || a == VECTOR_ZERO || b == VECTOR_ZERO) {
+		return false;
+	}
+	return predicts_scroll(patch, mb);
+}
+
+/* mb_skip_run, mb_type and mvd of a P_L0_16x16. */
+static void put_type(struct sc_patch *patch, const struct sc_patch_job *job, struct pass *pass, uint32_t mb) {
+	sc_bits_ue(&pass->bits, mb - pass->next);
+	sc_bits_ue(&pass->bits, 0);
+	int wanted = job->moved && job->moved[mb], predicted = job->moved && predicts_scroll(patch, mb);
+	sc_bits_ue(&pass->bits, 0);
+	sc_bits_se(&pass->bits, (wanted - predicted) * job->scroll_y * 4);
+}
+
 /* Code one block at `qp`; returns its bits, 0 when it is as before. The target must hold what is predicted from. */
 static size_t code_at(struct sc_patch *patch, const struct sc_patch_job *job, struct pass *pass, uint32_t mb,
 	const struct sc_block_pixels *source, const struct sc_block_target *target, int qp) {
@@ -219,17 +277,14 @@ static size_t code_at(struct sc_patch *patch, const struct sc_patch_job *job, st
 		return 0;
 	}
 	size_t before = sc_bits_written(&pass->bits);
-	sc_bits_ue(&pass->bits, mb - pass->next); /* mb_skip_run */
-	size_t layer = sc_bits_written(&pass->bits);
-	sc_bits_ue(&pass->bits, 0);     /* mb_type: P_L0_16x16 */
-	sc_bits_put(&pass->bits, 2, 3); /* mvd: all vectors of this picture are zero */
+	put_type(patch, job, pass, mb);
 	sc_bits_ue(&pass->bits, sc_cavlc_inter_cbp(patch->levels.cbp));
 	sc_bits_se(&pass->bits, qp - pass->last_qp);
 	memset(patch->totals[mb], 0, sizeof(patch->totals[mb]));
 	patch->coded_at[mb] = patch->pass;
 	put_residual(patch, &pass->bits, mb);
 	size_t after = sc_bits_written(&pass->bits);
-	if (after - layer > MAX_BLOCK_BITS) {
+	if (after - before > MAX_BLOCK_BITS) {
 		return SIZE_MAX;
 	}
 	return after - before;
@@ -258,6 +313,7 @@ static void code_block(struct sc_patch *patch, const struct sc_patch_job *job, s
 			sc_bits_ue(&pass->bits, mb - pass->next);
 			put_pcm(patch, &pass->bits, mb, &source, &target);
 			patch->coded_at[mb] = patch->pass;
+			patch->vectors[mb] = VECTOR_NONE;
 			block->is_coded = block->is_sharp = true;
 			break;
 		}
@@ -279,6 +335,56 @@ static void code_block(struct sc_patch *patch, const struct sc_patch_job *job, s
 	}
 }
 
+/* Macroblocks of [begin, end) without a residual: those whose vector is not what P_Skip means say so. Returns `end`. */
+static uint32_t settle_vectors(
+	struct sc_patch *patch, const struct sc_patch_job *job, struct pass *pass, uint32_t begin, uint32_t end) {
+	for (uint32_t mb = begin; job->moved && mb < end; mb++) {
+		bool is_moved = job->moved[mb];
+		if (is_moved != skip_scrolls(patch, mb)) {
+			put_type(patch, job, pass, mb);
+			sc_bits_ue(&pass->bits, 0); /* coded_block_pattern: none */
+			pass->next = mb + 1;
+		}
+		patch->vectors[mb] = is_moved ? VECTOR_SCROLL : VECTOR_ZERO;
+	}
+	return end;
+}
+
+/* Predict what moves: luma by whole pixels, chroma also by halves (8.4.2.2.2). */
+static void move_blocks(struct sc_patch *patch, const struct sc_patch_job *job) {
+	const struct sc_reference *reference = job->reference;
+	size_t width = (size_t)reference->mb_width * 16;
+	for (uint32_t y = 0; y < reference->mb_height * 16; y++) {
+		memcpy(patch->old_luma + y * width, reference->luma + (ptrdiff_t)y * reference->luma_stride, width);
+	}
+	for (uint32_t y = 0; y < reference->mb_height * 8; y++) {
+		memcpy(patch->old_chroma + y * width, reference->chroma + (ptrdiff_t)y * reference->chroma_stride, width);
+	}
+	ptrdiff_t step = (ptrdiff_t)width, chroma_rows = job->scroll_y >> 1;
+	for (uint32_t mb = 0; mb < patch->mb_count; mb++) {
+		if (!job->moved[mb]) {
+			continue;
+		}
+		uint32_t x = mb % patch->mb_width, y = mb / patch->mb_width;
+		struct sc_block_target target = sc_reference_block(reference, x, y);
+		const uint8_t *luma = patch->old_luma + ((ptrdiff_t)y * 16 + job->scroll_y) * step + x * 16;
+		const uint8_t *chroma = patch->old_chroma + ((ptrdiff_t)y * 8 + chroma_rows) * step + x * 16;
+		for (int row = 0; row < 16; row++) {
+			memcpy(target.luma + row * target.luma_stride, luma + row * step, 16);
+		}
+		for (int row = 0; row < 8; row++) {
+			/* With halves, the row behind the last is the last again. */
+			bool is_last = (ptrdiff_t)y * 8 + chroma_rows + row + 1 >= (ptrdiff_t)reference->mb_height * 8;
+			const uint8_t *above = chroma + row * step, *below = above + (is_last ? 0 : step);
+			for (int i = 0; i < 16; i++) {
+				target.chroma[row * target.chroma_stride + i] =
+					job->scroll_y & 1 ? (uint8_t)((above[i] + below[i] + 1) >> 1) : above[i];
+			}
+		}
+		sc_reference_repeat_edge(reference, x, y);
+	}
+}
+
 /* Code the blocks at pass->qp; returns the bits of the picture, or, when they are too many and `may_stop`, how many they would have been. */
 static size_t run_pass(
 	struct sc_patch *patch, const struct sc_patch_job *job, struct pass *pass, bool with_optional, bool may_stop) {
@@ -289,15 +395,28 @@ static size_t run_pass(
 	sc_bits_put(&pass->bits, 8, 0x41); /* nal_ref_idc 2, nal_unit_type 1 */
 	sc_syntax_put_header(job->syntax, &pass->bits, job->frame_num, pass->qp);
 	size_t spent = sc_bits_written(&pass->bits);
+	/* What has changed may come behind, and needs bits too. */
+	uint64_t optional_bits = may_stop ? job->budget_bits / 2 : job->budget_bits;
+	if (job->moved) {
+		memset(patch->vectors, VECTOR_ZERO, patch->mb_count);
+	}
+	uint32_t behind = 0; /* macroblocks whose vectors are settled */
 	for (uint32_t i = 0; i < job->count; i++) {
 		struct sc_patch_block *block = &job->blocks[i];
 		block->is_coded = block->is_sharp = false;
 		/* Cannot happen with a rbsp of this size; the blocks behind stay as they were. */
-		bool no_room = (size_t)(pass->bits.end - pass->bits.at) < BLOCK_BYTES;
-		if (no_room || (block->is_optional && (!with_optional || spent >= job->budget_bits))) {
+		bool no_room = (size_t)(pass->bits.end - pass->bits.at) < BLOCK_BYTES + (size_t)patch->mb_count * 8;
+		if (no_room || (block->is_optional && (!with_optional || spent >= optional_bits))) {
 			continue;
 		}
+		behind = settle_vectors(patch, job, pass, behind, block->mb);
 		code_block(patch, job, pass, i);
+		if (!block->is_coded) {
+			settle_vectors(patch, job, pass, block->mb, block->mb + 1);
+		} else if (job->moved && patch->vectors[block->mb] != VECTOR_NONE) {
+			patch->vectors[block->mb] = job->moved[block->mb] ? VECTOR_SCROLL : VECTOR_ZERO;
+		}
+		behind = block->mb + 1;
 		spent = sc_bits_written(&pass->bits);
 		if (may_stop && spent > job->budget_bits) {
 			for (uint32_t rest = i + 1; rest < job->count; rest++) {
@@ -306,6 +425,7 @@ static size_t run_pass(
 			return spent * job->count / (i + 1);
 		}
 	}
+	settle_vectors(patch, job, pass, behind, patch->mb_count);
 	return spent;
 }
 
@@ -322,6 +442,9 @@ static void undo_pass(struct sc_patch *patch, const struct sc_patch_job *job) {
 
 const uint8_t *sc_patch_encode(struct sc_patch *patch, const struct sc_patch_job *job, size_t *bytes, uint32_t *qp) {
 	struct pass pass = {.qp = SHARP_QP};
+	if (job->moved) {
+		move_blocks(patch, job);
+	}
 	uint32_t needed = 0;
 	for (uint32_t i = 0; i < job->count; i++) {
 		needed += !job->blocks[i].is_optional;

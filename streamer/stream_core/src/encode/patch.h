@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A P picture that changes a few macroblocks and skips all others: one slice, no motion, no deblocking. Its cost is that of the macroblocks it
+ * A P picture that changes a few macroblocks, moves some by one vector and skips all others: one slice, no deblocking. Its cost is that of the macroblocks it
  * changes; x264's is that of all. */
 #ifndef SC_PATCH_H
 #define SC_PATCH_H
@@ -24,6 +24,10 @@ struct sc_patch_job {
 	const struct sc_reference *reference;
 	const struct sc_syntax *syntax;
 	uint32_t frame_num;
+	/* By macroblock, not 0: it is predicted from `scroll_y` rows further down (up when negative); NULL: nothing is. All of the block that
+	 * it comes from lies within the reference. */
+	const uint8_t *moved;
+	int scroll_y;
 	struct sc_patch_block *blocks; /* in raster order */
 	uint32_t count;
 	bool may_be_empty;    /* make a picture that changes nothing, rather than none */

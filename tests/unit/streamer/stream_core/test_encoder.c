@@ -156,6 +156,10 @@ static void pictures_of_any_damage_are_encoded(uint32_t width, uint32_t height, 
 		CHECK(unit.is_keyframe == (i == 0 || i == 50));
 		patches += unit.is_patch;
 		others += unit.data && !unit.is_patch;
+		if (i % 8 == 0) {
+			size_t rows = 1 + next_random(&state) % (height / 3);
+			memmove(planes, planes + rows * stride, (height - rows) * stride);
+		}
 		if (i == 70) {
 			sc_encoder_set_bitrate(encoder, bitrate_bps * 3);
 			CHECK(sc_encoder_bitrate(encoder) == bitrate_bps * 3);

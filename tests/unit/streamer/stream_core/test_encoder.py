@@ -51,7 +51,7 @@ class Screen:
 
     def refine(self) -> list[EncodedFrame]:
         """Until it is sharp."""
-        frames = []
+        frames: list[EncodedFrame] = []
         for _ in range(500):
             if self.encoder.is_refined:
                 return frames
@@ -124,6 +124,35 @@ def test_what_is_decoded_is_the_picture_over_random_damage(pixel_format: PixelFo
     assert kinds == {True, False}
     screen.refine()
     assert screen.psnr_db() >= 45
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "nv12"])
+def test_what_scrolls_stays_sharp(pixel_format: PixelFormat) -> None:
+    settings = replace(SETTINGS, pixel_format=pixel_format, width=642, height=484, bitrate_bps=30_000_000)
+    screen = Screen(settings)
+    for _ in range(40):
+        screen.draw(120)
+    screen.encode()
+    screen.refine()
+    patches = 0
+    for index in range(60):
+        # Whole screens and windows, up and down, odd and even, with and without something that moves on its own.
+        x, y, width, height = ((0, 0, 642, 484), (100, 61, 403, 333), (64, 48, 320, 400))[index % 3]
+        shift = int(screen.rng.integers(-100, 101)) or 1
+        for plane, part in zip(screen.source(), (1, 2, 2), strict=True):
+            window = plane[y // part : (y + height) // part, x // part : (x + width) // part]
+            # Chroma moves by what is nearest.
+            window[:] = np.roll(window, shift // part, axis=0)
+        damage = [Rect(x, y, width, height)]
+        if index % 2:
+            damage.append(screen.draw(40))
+        screen.encode(damage)
+        patches += screen.encoder.statistics.is_patch
+        assert screen.psnr_db() > 24, f"picture {index} is stale or broken"
+        if index % 4 == 3:
+            screen.refine()
+            assert screen.psnr_db() >= 44
+    assert patches > 15
 
 
 def test_a_change_reaches_the_viewer_even_where_the_rate_is_small() -> None:

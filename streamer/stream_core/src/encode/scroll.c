@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "encode/scroll.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	/* Less is coded as it is. */
+	MIN_ROWS = 48,
+	MIN_BLOCKS = 24,
+	/* Rows are told apart by their sums over so many columns. */
+	MAX_COLUMNS = 512,
+	/* A vector must explain the rows so much better than none. */
+	GAIN = 3,
+	/* 38 dB: good enough while it moves; 30 dB: worth predicting from. Of a macroblock's luma. */
+	GOOD_LUMA = 2600,
+	USEFUL_LUMA = 16000
+};
+
+struct sc_scroll {
+	uint32_t height;
+	int32_t *picture, *reference; /* sums of rows */
+};
+
+struct box {
+	uint32_t x0, y0, x1, y1;
+};
+
+struct sc_scroll *sc_scroll_create(uint32_t height) {
+	struct sc_scroll *scroll = calloc(1, sizeof(*scroll));
+	if (scroll) {
+		scroll->height = height;
+		scroll->picture = calloc(height, sizeof(*scroll->picture));
+		scroll->reference = calloc(height, sizeof(*scroll->reference));
+	}
+	if (scroll && (!scroll->picture || !scroll->reference)) {
+		sc_scroll_destroy(scroll);
+		return NULL;
+	}
+	return scroll;
+}
+
+void sc_scroll_destroy(struct sc_scroll *scroll) {
+	if (scroll) {
+		free(scroll->picture);
+		free(scroll->reference);
+		free(scroll);
+	}
+}
+
+static uint32_t find_box(const struct sc_patch_job *job, const uint8_t *is_changed, struct box *out) {
+	uint32_t width = job->reference->mb_width, height = job->reference->mb_height, count = 0;
+	struct box box = {width, height, 0, 0};
+	for (uint32_t y = 0; y < height; y++) {
+		for (uint32_t x = 0; x < width; x++) {
+			if (is_changed[y * width + x]) {
+				box.x0 = x < box.x0 ? x : box.x0;
+				box.y0 = y < box.y0 ? y : box.y0;
+				box.x1 = x + 1 > box.x1 ? x + 1 : box.x1;
+				box.y1 = y + 1;
+				count++;
+			}
+		}
+	}
+	*out = (struct box){box.x0 * 16, box.y0 * 16, box.x1 * 16 < job->width ? box.x1 * 16 : job->width,
+		box.y1 * 16 < job->height ? box.y1 * 16 : job->height};
+	return count;
+}
+
+static void sum_rows(const uint8_t *plane, ptrdiff_t stride, const struct box *box, uint32_t columns, int32_t *out) {
+	for (uint32_t y = box->y0; y < box->y1; y++) {
+		const uint8_t *row = plane + (ptrdiff_t)y * stride + box->x0;
+		int32_t sum = 0;
+		for (uint32_t x = 0; x < columns; x++) {
+			sum += row[x];
+		}
+		out[y - box->y0] = sum;
+	}
+}
+
+/* The mean difference of rows when the picture's come from `shift` rows further down. */
+static int64_t mismatch(const struct sc_scroll *scroll, int rows, int shift) {
+	int begin = shift < 0 ? -shift : 0, end = shift < 0 ? rows : rows - shift;
+	int64_t sum = 0;
+	for (int y = begin; y < end; y++) {
+		int32_t difference = scroll->picture[y] - scroll->reference[y + shift];
+		sum += difference < 0 ? -difference : difference;
+	}
+	return sum / (end - begin);
+}
+
+static uint32_t luma_error(const struct sc_block_pixels *source, const struct sc_block_target *target, int shift) {
+	uint32_t sum = 0;
+	for (int y = 0; y < 16; y++) {
+		const uint8_t *old = target->luma + (y + shift) * target->luma_stride;
+		for (int x = 0; x < 16; x++) {
+			int difference = source->luma[y * 16 + x] - old[x];
+			sum += (uint32_t)(difference * difference);
+		}
+	}
+	return sum;
+}
+
+/* Mark what the vector serves; returns whether that is most of what changed. */
+static bool mark(const struct sc_patch_job *job, int shift, uint32_t changed, uint8_t *is_changed, uint8_t *moved) {
+	uint32_t width = job->reference->mb_width, height = job->reference->mb_height, count = 0;
+	memset(moved, 0, (size_t)width * height);
+	for (uint32_t mb = 0; mb < width * height; mb++) {
+		int64_t from = (int64_t)(mb / width) * 16 + shift;
+		if (!is_changed[mb] || from < 0 || from + 16 > (int64_t)height * 16) {
+			continue;
+		}
+		struct sc_block_pixels source;
+		sc_patch_load(job, mb, &source);
+		struct sc_block_target target = sc_reference_block(job->reference, mb % width, mb / width);
+		uint32_t error = luma_error(&source, &target, shift);
+		if (error <= GOOD_LUMA || (error <= USEFUL_LUMA && error < luma_error(&source, &target, 0))) {
+			moved[mb] = 1;
+			count++;
+			/* Chroma is looked at by refinement; one that does not follow the luma is rare. */
+			is_changed[mb] = error <= GOOD_LUMA ? 2 : 1;
+		}
+	}
+	if (count < changed / 3) {
+		for (uint32_t mb = 0; mb < width * height; mb++) {
+			is_changed[mb] = is_changed[mb] != 0;
+		}
+		return false;
+	}
+	return true;
+}
+
+int sc_scroll_find(struct sc_scroll *scroll, const struct sc_patch_job *job, uint8_t *is_changed, uint8_t *moved) {
+	struct box box;
+	uint32_t changed = find_box(job, is_changed, &box);
+	if (changed < MIN_BLOCKS || box.y1 - box.y0 < MIN_ROWS) {
+		return 0;
+	}
+	uint32_t columns = box.x1 - box.x0 < MAX_COLUMNS ? box.x1 - box.x0 : MAX_COLUMNS;
+	sum_rows(job->picture->planes, (ptrdiff_t)job->picture->stride, &box, columns, scroll->picture);
+	sum_rows(job->reference->luma, job->reference->luma_stride, &box, columns, scroll->reference);
+	int rows = (int)(box.y1 - box.y0), limit = rows / 2 < SC_MAX_SCROLL ? rows / 2 : SC_MAX_SCROLL, best = 0;
+	int64_t none = mismatch(scroll, rows, 0), least = none;
+	for (int shift = -limit; shift <= limit; shift++) {
+		int64_t error = shift ? mismatch(scroll, rows, shift) : none;
+		if (error < least) {
+			least = error;
+			best = shift;
+		}
+	}
+	if (!best || least * GAIN > none || !mark(job, best, changed, is_changed, moved)) {
+		return 0;
+	}
+	return best;
+}
