@@ -18,8 +18,10 @@ enum {
 	BUDGET_PICTURES = 2,
 	/* At most so many macroblocks are refined in passing, beside ones that changed: those must not wait. */
 	PASSING_BLOCKS = 64,
+	PASSING_CHANGED = 32,
 	/* Levels of smaller pictures may not have the vectors. */
 	SCROLL_BLOCKS = 400,
+	UNKNOWN_ERROR = 1 << 28,
 	MIN_BITRATE_BPS = 50000,
 	MAX_BITRATE_BPS = 1000000000,
 	/* Where the reference is not shared: x264 refines a still picture, in so many pictures at most. */
@@ -40,6 +42,7 @@ struct sc_encoder {
 	int64_t *changed_at; /* pts */
 	uint8_t *is_changed; /* in this picture; 2: a vector does it */
 	uint8_t *moved;
+	uint32_t *errors; /* sums of squared differences of luma, as far as known; UNKNOWN_ERROR: x264 has coded it */
 	uint8_t *is_sharp;
 	uint8_t *constant; /* x264's hints */
 	struct sc_patch_block *blocks;
@@ -112,14 +115,15 @@ enum sc_result sc_encoder_create(const struct sc_encoder_params *params, struct 
 	encoder->hashes = calloc(encoder->mb_count, sizeof(*encoder->hashes));
 	encoder->changed_at = calloc(encoder->mb_count, sizeof(*encoder->changed_at));
 	encoder->is_changed = calloc(encoder->mb_count, 1);
+	encoder->errors = calloc(encoder->mb_count, sizeof(*encoder->errors));
 	encoder->moved = calloc(encoder->mb_count, 1);
-	encoder->scroll = sc_scroll_create(params->height);
+	encoder->scroll = sc_scroll_create(params->height, encoder->mb_count);
 	encoder->is_sharp = calloc(encoder->mb_count, 1);
 	encoder->constant = calloc(encoder->mb_count, 1);
 	encoder->blocks = calloc(encoder->max_blocks, sizeof(*encoder->blocks));
 	ret = SC_ERROR_NOMEM;
 	if (!encoder->hashes || !encoder->changed_at || !encoder->is_changed || !encoder->is_sharp || !encoder->constant ||
-		!encoder->blocks || !encoder->moved || !encoder->scroll) {
+		!encoder->blocks || !encoder->moved || !encoder->errors || !encoder->scroll) {
 		goto err;
 	}
 	ret = sc_x264_create(&encoder->params, &encoder->x264, text);
@@ -146,6 +150,7 @@ void sc_encoder_destroy(struct sc_encoder *encoder) {
 	sc_patch_destroy(encoder->patch);
 	sc_scroll_destroy(encoder->scroll);
 	free(encoder->moved);
+	free(encoder->errors);
 	free(encoder->hashes);
 	free(encoder->changed_at);
 	free(encoder->is_changed);
@@ -301,7 +306,8 @@ static void spend(struct sc_encoder *encoder, size_t bytes) {
 }
 
 static bool is_due(const struct sc_encoder *encoder, uint32_t mb, int64_t pts) {
-	return !encoder->is_sharp[mb] && !encoder->is_changed[mb] && pts - encoder->changed_at[mb] >= REFINE_AGE;
+	bool is_still = !encoder->is_changed[mb] && pts - encoder->changed_at[mb] >= REFINE_AGE;
+	return !encoder->is_sharp[mb] && (is_still || encoder->is_changed[mb] == 2);
 }
 
 /* Collect, in raster order, what changed and up to `optional` macroblocks that are still but not sharp. */
@@ -315,7 +321,7 @@ static uint32_t collect_blocks(struct sc_encoder *encoder, const struct sc_patch
 			sc_patch_load(job, mb, &source);
 			struct sc_block_target target =
 				sc_reference_block(job->reference, mb % encoder->mb_width, mb / encoder->mb_width);
-			if (sc_patch_is_sharp(&source, &target)) {
+			if (sc_patch_is_sharp(&source, &target, &encoder->errors[mb])) {
 				encoder->is_sharp[mb] = 1;
 			} else {
 				encoder->blocks[count++] = (struct sc_patch_block){.mb = mb, .is_optional = true};
@@ -332,7 +338,7 @@ static void encode_patch(
 	uint32_t room = encoder->max_blocks - changed, optional = 0;
 	if (job->picture->refine && budget > 0) {
 		optional = room;
-	} else if (budget > share) {
+	} else if (budget > share && changed <= PASSING_CHANGED) {
 		optional = room < PASSING_BLOCKS ? room : PASSING_BLOCKS;
 	}
 	if (changed && budget < share / 2) {
@@ -350,6 +356,9 @@ static void encode_patch(
 	const uint8_t *data = is_needed ? sc_patch_encode(encoder->patch, job, &bytes, &qp) : NULL;
 	for (uint32_t i = 0; i < job->count; i++) {
 		encoder->is_sharp[job->blocks[i].mb] = job->blocks[i].is_sharp;
+		if (job->blocks[i].is_coded) {
+			encoder->errors[job->blocks[i].mb] = job->blocks[i].error;
+		}
 		out->refined += job->blocks[i].is_optional && job->blocks[i].is_coded;
 	}
 	if (data) {
@@ -400,8 +409,11 @@ static enum sc_result encode_x264(struct sc_encoder *encoder, const struct sc_en
 			return ret;
 		}
 	}
-	if (frame.is_keyframe) {
-		memset(encoder->is_sharp, 0, encoder->mb_count);
+	for (uint32_t mb = 0; mb < encoder->mb_count; mb++) {
+		if (frame.is_keyframe || encoder->is_changed[mb]) {
+			encoder->is_sharp[mb] = 0;
+			encoder->errors[mb] = UNKNOWN_ERROR;
+		}
 	}
 	*out = (struct sc_encoder_unit){
 		.data = frame.data, .bytes = frame.bytes, .is_keyframe = frame.is_keyframe, .changed = changed};
@@ -419,8 +431,8 @@ static enum sc_result refine_x264(
 			sc_patch_load(job, mb, &source);
 			struct sc_block_target target =
 				sc_reference_block(job->reference, mb % encoder->mb_width, mb / encoder->mb_width);
-			encoder->is_sharp[mb] =
-				sc_patch_is_sharp(&source, &target) || encoder->x264_refinements >= MAX_X264_REFINEMENTS;
+			encoder->is_sharp[mb] = sc_patch_is_sharp(&source, &target, &encoder->errors[mb]) ||
+									encoder->x264_refinements >= MAX_X264_REFINEMENTS;
 			due += !encoder->is_sharp[mb];
 		}
 	}
@@ -451,7 +463,7 @@ enum sc_result sc_encoder_encode(
 	bool needs_x264 = picture->keyframe || !encoder->has_picture || is_plain;
 	uint32_t coded = changed; /* by more than a vector */
 	if (!needs_x264 && encoder->patch && encoder->mb_count >= SCROLL_BLOCKS && changed) {
-		job.scroll_y = sc_scroll_find(encoder->scroll, &job, encoder->is_changed, encoder->moved);
+		job.scroll_y = sc_scroll_find(encoder->scroll, &job, encoder->errors, encoder->is_changed, encoder->moved);
 		job.moved = job.scroll_y ? encoder->moved : NULL;
 		coded = job.scroll_y ? count_coded(encoder) : changed;
 	}

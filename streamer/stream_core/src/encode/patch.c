@@ -18,6 +18,7 @@ enum {
 	COARSEST_QP = 42,
 	/* macroblock_layer() has at most 3200 bits (A.3.1); PCM has 3072 and what is before it. */
 	MAX_BLOCK_BITS = 3100,
+	SMALL_BLOCKS = 16,
 	MB_TYPE_PCM = 5 + 25,
 	SAVED_BYTES = 384,
 	/* A block is at most PCM, with its alignment and skip run. */
@@ -42,6 +43,7 @@ struct sc_patch {
 	uint8_t *old_luma, *old_chroma; /* the reference before what moves */
 	uint8_t *rbsp, *unit;
 	size_t rbsp_size;
+	int next_qp; /* where the next large change begins to look for its QP */
 	struct sc_levels levels;
 };
 
@@ -119,10 +121,10 @@ void sc_patch_load(const struct sc_patch_job *job, uint32_t mb, struct sc_block_
 	}
 }
 
-bool sc_patch_is_sharp(const struct sc_block_pixels *source, const struct sc_block_target *target) {
-	uint32_t luma, chroma;
-	sc_block_distortion(source, target, &luma, &chroma);
-	return luma <= SHARP_LUMA && chroma <= SHARP_CHROMA;
+bool sc_patch_is_sharp(const struct sc_block_pixels *source, const struct sc_block_target *target, uint32_t *error) {
+	uint32_t chroma;
+	sc_block_distortion(source, target, error, &chroma);
+	return *error <= SHARP_LUMA && chroma <= SHARP_CHROMA;
 }
 
 static void save(const struct sc_block_target *target, uint8_t *out) {
@@ -224,6 +226,7 @@ struct pass {
 	int qp;        /* of blocks that are not optional */
 	int last_qp;   /* QP of the macroblock before */
 	uint32_t next; /* the macroblock behind the last coded one */
+	bool is_small; /* few blocks: each is made sharp at once */
 };
 
 static enum vector vector_at(const struct sc_patch *patch, uint32_t mb, int dx, int dy) {
@@ -302,7 +305,7 @@ static void code_block(struct sc_patch *patch, const struct sc_patch_job *job, s
 	int qp = block->is_optional ? SHARP_QP : pass->qp;
 	for (;;) {
 		size_t bits = code_at(patch, job, pass, mb, &source, &target, qp);
-		bool is_sharp = sc_patch_is_sharp(&source, &target);
+		bool is_sharp = sc_patch_is_sharp(&source, &target, &block->error);
 		if (bits == SIZE_MAX) {
 			*pass = begin;
 			restore(&target, patch->saved[index]);
@@ -315,11 +318,15 @@ static void code_block(struct sc_patch *patch, const struct sc_patch_job *job, s
 			patch->coded_at[mb] = patch->pass;
 			patch->vectors[mb] = VECTOR_NONE;
 			block->is_coded = block->is_sharp = true;
+			block->error = 0;
 			break;
 		}
-		if (is_sharp || qp > SHARP_QP || qp - SHARP_STEP < SC_MIN_QP) {
+		bool is_finest = qp > SHARP_QP || qp - SHARP_STEP < SC_MIN_QP;
+		/* Where much has changed, refinement has to do the rest. */
+		bool is_enough = is_sharp || is_finest || !(block->is_optional || pass->is_small);
+		if (is_enough) {
 			block->is_coded = bits > 0;
-			block->is_sharp = is_sharp || qp <= SHARP_QP;
+			block->is_sharp = is_sharp || (is_finest && qp <= SHARP_QP);
 			pass->last_qp = bits ? qp : pass->last_qp;
 			break;
 		}
@@ -449,11 +456,20 @@ const uint8_t *sc_patch_encode(struct sc_patch *patch, const struct sc_patch_job
 	for (uint32_t i = 0; i < job->count; i++) {
 		needed += !job->blocks[i].is_optional;
 	}
+	pass.is_small = needed <= SMALL_BLOCKS;
+	if (!pass.is_small && patch->next_qp > SHARP_QP) {
+		pass.qp = patch->next_qp;
+	}
 	bool with_optional = needed < job->count;
 	for (;;) {
 		bool may_stop = needed && (with_optional || pass.qp < COARSEST_QP);
 		size_t bits = run_pass(patch, job, &pass, with_optional, may_stop);
 		if (bits <= job->budget_bits || !may_stop) {
+			if (!pass.is_small) {
+				/* Bits to spare: the next may be finer. */
+				bool is_half = bits<job->budget_bits / 2, is_most = bits> job->budget_bits * 6 / 7;
+				patch->next_qp = pass.qp - (is_half ? 3 * COARSER_STEP : is_most ? 0 : COARSER_STEP);
+			}
 			break;
 		}
 		undo_pass(patch, job);

@@ -15,6 +15,7 @@ struct sc_patch_block {
 	bool is_optional; /* refinement: left out when the bits do not reach */
 	bool is_coded;    /* out */
 	bool is_sharp;    /* out: nothing is left to refine */
+	uint32_t error;   /* out, when coded: sum of squared differences of luma */
 };
 
 struct sc_patch_job {
@@ -45,7 +46,7 @@ const uint8_t *sc_patch_encode(struct sc_patch *patch, const struct sc_patch_job
 /* Read a macroblock of the picture, the edge repeated. */
 void sc_patch_load(const struct sc_patch_job *job, uint32_t mb, struct sc_block_pixels *out);
 
-/* Whether a macroblock is as near to the picture as refinement brings it. */
-bool sc_patch_is_sharp(const struct sc_block_pixels *source, const struct sc_block_target *target);
+/* Whether a macroblock is as near to the picture as refinement brings it. `error` as above. */
+bool sc_patch_is_sharp(const struct sc_block_pixels *source, const struct sc_block_target *target, uint32_t *error);
 
 #endif

@@ -12,13 +12,14 @@ enum {
 	MAX_COLUMNS = 512,
 	/* A vector must explain the rows so much better than none. */
 	GAIN = 3,
-	/* 38 dB: good enough while it moves; 30 dB: worth predicting from. Of a macroblock's luma. */
+	/* 38 dB, of a macroblock's luma: good enough while it moves. */
 	GOOD_LUMA = 2600,
-	USEFUL_LUMA = 16000
+	/* So many times less than without the vector: it moves, if coarsely. */
+	CLEAR = 4
 };
 
 struct sc_scroll {
-	uint32_t height;
+	uint32_t *errors;             /* by macroblock, with the vector */
 	int32_t *picture, *reference; /* sums of rows */
 };
 
@@ -26,14 +27,14 @@ struct box {
 	uint32_t x0, y0, x1, y1;
 };
 
-struct sc_scroll *sc_scroll_create(uint32_t height) {
+struct sc_scroll *sc_scroll_create(uint32_t height, uint32_t blocks) {
 	struct sc_scroll *scroll = calloc(1, sizeof(*scroll));
 	if (scroll) {
-		scroll->height = height;
+		scroll->errors = calloc(blocks, sizeof(*scroll->errors));
 		scroll->picture = calloc(height, sizeof(*scroll->picture));
 		scroll->reference = calloc(height, sizeof(*scroll->reference));
 	}
-	if (scroll && (!scroll->picture || !scroll->reference)) {
+	if (scroll && (!scroll->errors || !scroll->picture || !scroll->reference)) {
 		sc_scroll_destroy(scroll);
 		return NULL;
 	}
@@ -42,6 +43,7 @@ struct sc_scroll *sc_scroll_create(uint32_t height) {
 
 void sc_scroll_destroy(struct sc_scroll *scroll) {
 	if (scroll) {
+		free(scroll->errors);
 		free(scroll->picture);
 		free(scroll->reference);
 		free(scroll);
@@ -101,36 +103,43 @@ static uint32_t luma_error(const struct sc_block_pixels *source, const struct sc
 	return sum;
 }
 
-/* Mark what the vector serves; returns whether that is most of what changed. */
-static bool mark(const struct sc_patch_job *job, int shift, uint32_t changed, uint8_t *is_changed, uint8_t *moved) {
-	uint32_t width = job->reference->mb_width, height = job->reference->mb_height, count = 0;
-	memset(moved, 0, (size_t)width * height);
-	for (uint32_t mb = 0; mb < width * height; mb++) {
+/* What the macroblocks differ by that a block at `from` rows is made of. */
+static uint64_t error_before(const struct sc_patch_job *job, const uint32_t *errors, uint32_t mb, int64_t from) {
+	uint32_t width = job->reference->mb_width, first = (uint32_t)(from / 16) * width + mb % width;
+	return (uint64_t)errors[first] + (from % 16 ? errors[first + width] : 0);
+}
+
+/* Mark what the vector serves; returns whether that is a good part of what changed. */
+static bool mark(struct sc_scroll *scroll, const struct sc_patch_job *job, const struct box *box, int shift,
+	uint32_t changed, const uint32_t *errors, uint8_t *is_changed, uint8_t *moved) {
+	uint32_t width = job->reference->mb_width, blocks = width * job->reference->mb_height, count = 0;
+	memset(moved, 0, blocks);
+	for (uint32_t mb = 0; mb < blocks; mb++) {
 		int64_t from = (int64_t)(mb / width) * 16 + shift;
-		if (!is_changed[mb] || from < 0 || from + 16 > (int64_t)height * 16) {
+		/* What comes in at the border is new. */
+		if (!is_changed[mb] || from < box->y0 || from + 16 > box->y1) {
 			continue;
 		}
 		struct sc_block_pixels source;
 		sc_patch_load(job, mb, &source);
 		struct sc_block_target target = sc_reference_block(job->reference, mb % width, mb / width);
-		uint32_t error = luma_error(&source, &target, shift);
-		if (error <= GOOD_LUMA || (error <= USEFUL_LUMA && error < luma_error(&source, &target, 0))) {
-			moved[mb] = 1;
+		uint32_t error = luma_error(&source, &target, shift), unmoved = 0;
+		scroll->errors[mb] = error;
+		if (error > GOOD_LUMA) {
+			unmoved = luma_error(&source, &target, 0);
+		}
+		if (error <= GOOD_LUMA || error < unmoved / CLEAR) {
+			/* What was coarse stays as coarse while it moves. Chroma that does not follow is rare, and refinement looks at it. */
+			bool is_as_before = error <= GOOD_LUMA + error_before(job, errors, mb, from) * 5 / 4;
+			moved[mb] = is_as_before ? 2 : 1;
 			count++;
-			/* Chroma is looked at by refinement; one that does not follow the luma is rare. */
-			is_changed[mb] = error <= GOOD_LUMA ? 2 : 1;
 		}
 	}
-	if (count < changed / 3) {
-		for (uint32_t mb = 0; mb < width * height; mb++) {
-			is_changed[mb] = is_changed[mb] != 0;
-		}
-		return false;
-	}
-	return true;
+	return count >= changed / 3;
 }
 
-int sc_scroll_find(struct sc_scroll *scroll, const struct sc_patch_job *job, uint8_t *is_changed, uint8_t *moved) {
+int sc_scroll_find(
+	struct sc_scroll *scroll, const struct sc_patch_job *job, uint32_t *errors, uint8_t *is_changed, uint8_t *moved) {
 	struct box box;
 	uint32_t changed = find_box(job, is_changed, &box);
 	if (changed < MIN_BLOCKS || box.y1 - box.y0 < MIN_ROWS) {
@@ -148,8 +157,14 @@ int sc_scroll_find(struct sc_scroll *scroll, const struct sc_patch_job *job, uin
 			best = shift;
 		}
 	}
-	if (!best || least * GAIN > none || !mark(job, best, changed, is_changed, moved)) {
+	if (!best || least * GAIN > none || !mark(scroll, job, &box, best, changed, errors, is_changed, moved)) {
 		return 0;
+	}
+	for (uint32_t mb = 0; mb < job->reference->mb_width * job->reference->mb_height; mb++) {
+		if (moved[mb]) {
+			errors[mb] = scroll->errors[mb];
+			is_changed[mb] = moved[mb];
+		}
 	}
 	return best;
 }
