@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 # So long after the last change; the encoder looks at each part's own age.
-REFINE_AFTER_NS = 60_000_000
+REFINE_AFTER_NS = 45_000_000
 # From then on; and while something else moves, where that costs only what it changes.
-REFINE_INTERVAL_NS = 33_000_000
+REFINE_INTERVAL_NS = 20_000_000
 BESIDE_MOTION_NS = 100_000_000
 # The sharp picture is repeated so often before the stream falls silent. A receiver sees that a packet was lost by the
 # next one, and some see a frame's end by the next one's beginning: without, the last change might never be shown.

@@ -13,7 +13,7 @@
 enum {
 	CLOCK_RATE = 90000,
 	/* Still for so long is still: what moves is not worth refining. */
-	REFINE_AGE = CLOCK_RATE * 50 / 1000,
+	REFINE_AGE = CLOCK_RATE * 40 / 1000,
 	/* A patch may cost what this many pictures have on average, as x264's VBV has it. */
 	BUDGET_PICTURES = 2,
 	/* At most so many macroblocks are refined in passing, beside ones that changed: those must not wait. */
@@ -336,7 +336,9 @@ static void encode_patch(
 	struct sc_encoder *encoder, struct sc_patch_job *job, uint32_t changed, struct sc_encoder_unit *out) {
 	int64_t share = share_bits(encoder), budget = encoder->budget_bits;
 	uint32_t room = encoder->max_blocks - changed, optional = 0;
-	if (job->picture->refine && budget > 0) {
+	if (job->picture->refine && budget > -share) {
+		/* A frame's worth of debt, which is paid before anything else moves. */
+		budget += share;
 		optional = room;
 	} else if (budget > share && changed <= PASSING_CHANGED) {
 		optional = room < PASSING_BLOCKS ? room : PASSING_BLOCKS;

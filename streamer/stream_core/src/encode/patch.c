@@ -8,11 +8,11 @@
 
 enum {
 	/* Sharp enough for text where the error is measured to be small, or finer steps follow. */
-	SHARP_QP = 18,
-	SHARP_STEP = 4,
-	/* 46 dB; the whole picture is to have 45. */
-	SHARP_LUMA = 420,
-	SHARP_CHROMA = 420,
+	SHARP_QP = 20,
+	SHARP_STEP = 2,
+	/* 45.2 dB in each macroblock: the whole picture has 45 then. */
+	SHARP_LUMA = 500,
+	SHARP_CHROMA = 500,
 	/* Coarser by a fifth of the bits, where the budget does not reach. */
 	COARSER_STEP = 2,
 	COARSEST_QP = 42,
