@@ -13,7 +13,7 @@ import pytest
 
 from streamer.encode.av_encoder import AvEncoder
 from streamer.encode.encoder import EncoderError, EncoderSettings, PixelFormat, Planes
-from streamer.encode.probe import choose
+from streamer.encode.probe import choose, software_after
 from streamer.encode.profiles import profile_by_name
 from streamer.encode.sps import NAL_IDR, NAL_PPS, NAL_SPS, find_sps, nal_types
 
@@ -162,6 +162,21 @@ def test_probe_falls_back_to_software_and_says_so(caplog: pytest.LogCaptureFixtu
     assert choose("no_such_encoder").name == choose("auto").name
     assert "no_such_encoder is unknown" in caplog.text
     assert choose("libx264").name == "libx264"
+
+
+def test_without_the_systems_libx264_pyavs_is_chosen_and_the_log_says_why(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(settings: EncoderSettings) -> None:
+        raise EncoderError("x264 cannot be opened: libx264.so.164 cannot be loaded")
+
+    caplog.set_level("INFO")
+    assert choose("auto").name == "x264"
+    monkeypatch.setattr("streamer.encode.probe.DamageEncoder", refuse)
+    assert choose("auto").name == "libx264"
+    assert "encoder x264 is not usable here: cannot be opened: libx264.so.164 cannot be loaded" in caplog.text
+    assert software_after("h264_nvenc") == profile_by_name("libx264")
+    assert software_after("libx264") is None
 
 
 def test_time_base_is_that_of_rtp(encoder: AvEncoder) -> None:
