@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, async_playwright
 
+from streamer.rtc.track import ViewerTrack
 from tests.support.relay import Relay
 from tests.support.streaming import WAIT_S, SessionBench, session_bench, wait_until
 
@@ -160,3 +161,29 @@ async def test_a_browser_that_vanishes_is_noticed() -> None:
             await page.wait_for_function("() => window.seen.length > 0")
             assert bench.link.active
         await wait_until(lambda: not bench.link.active)
+
+
+async def test_chromiums_doubt_about_a_still_screen_costs_no_keyframe(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = 0
+    request_keyframe = ViewerTrack.request_keyframe
+
+    def count(track: ViewerTrack) -> None:
+        nonlocal requests
+        requests += 1
+        request_keyframe(track)
+
+    async with session_bench() as bench, browser_page() as page:
+        ring = await bench.show(640, 360)
+        await connect(page, bench)
+        ring.publish(ring.picture(63, 102, 240))
+        await wait_for_colour(page, 255, 0, 0)
+        monkeypatch.setattr(ViewerTrack, "request_keyframe", count)
+        before = bench.session.metrics().values["keyframes"]
+        # It asks once when it has seen nothing for 3 s.
+        await wait_until(lambda: requests > 0)
+        await asyncio.sleep(1)
+        assert requests == 1
+        assert bench.session.metrics().values["keyframes"] == before
+        ring.publish(ring.picture(126, 128, 128))
+        await wait_for_colour(page, 128, 128, 128)
+        assert bench.session.metrics().values["keyframes"] == before
