@@ -67,7 +67,8 @@ class Viewer:
 
     async def open(self, url: str) -> None:
         """Go to a link, and wait until the picture is there."""
-        await self.page.goto(url)
+        # The video element: its own times are what stages are made of.
+        await self.page.goto(f"{url}#screen=video")
         try:
             await self.page.wait_for_function(PICTURE_SHOWN, timeout=_PICTURE_MS)
         except PlaywrightTimeoutError as error:

@@ -5,7 +5,7 @@ const KEPT = 600;
 const REPORT_MS = 250;
 
 /** Stages in the order of a frame's way, in milliseconds. */
-export const STAGES = ["convert", "handoff", "queue", "encode", "send", "network", "decode", "display", "total"];
+export const STAGES = ["convert", "handoff", "queue", "encode", "first packet", "send", "network", "decode", "display", "total"];
 
 // A compositor shows what it was given within a few refreshes. Chromium's expectedDisplayTime is off by up to a second, either
 // way, for the first picture after a pause: it takes the frame rate for steady.
@@ -21,7 +21,8 @@ export class FrameStats {
   #clock;
   #send;
   #traces = new Map(); // rtp → trace
-  #shown = new Map(); // rtp → {receiveMs, presentMs, decodeMs}
+  #received = new Map(); // rtp → {receiveMs, decodeMs}
+  #shown = new Map(); // rtp → presentMs
   #joined = [];
   #times = []; // when distinct pictures were presented
   #presented = 0;
@@ -38,12 +39,16 @@ export class FrameStats {
     this.#send = send;
   }
 
-  /** Watches a video element for as long as the page lives. */
-  watch(video) {
+  /**
+   * Watches a video element for as long as the page lives.
+   *
+   * @param {boolean} isShown whether it is what shows the picture; else somebody calls `handleShown()`.
+   */
+  watch(video, isShown) {
     if (!video.requestVideoFrameCallback) return;
     this.#video = video;
     const next = (now, metadata) => {
-      this.#present(now, metadata);
+      this.#handleFrame(now, metadata, isShown);
       this.#handle = video.requestVideoFrameCallback(next);
     };
     this.#handle = video.requestVideoFrameCallback(next);
@@ -51,6 +56,7 @@ export class FrameStats {
 
   reset() {
     this.#traces.clear();
+    this.#received.clear();
     this.#shown.clear();
     this.#joined = [];
     this.#lastRtp = null;
@@ -61,58 +67,63 @@ export class FrameStats {
     if (Number.isFinite(bitrate_bps)) this.#bitrateBps = bitrate_bps;
     if (Number.isFinite(target_bps)) this.#targetBps = target_bps;
     if (!Array.isArray(frames)) return;
-    for (const [rtp, keyframe, bytes, flush, gpuDone, handoff, encodeBegin, encodeEnd, sent] of frames) {
-      this.#keep(this.#traces, rtp, { keyframe, bytes, flush, gpuDone, handoff, encodeBegin, encodeEnd, sent });
+    for (const [rtp, keyframe, bytes, flush, gpuDone, handoff, encodeBegin, encodeEnd, sent, firstSent] of frames) {
+      this.#keep(this.#traces, rtp, { keyframe, bytes, flush, gpuDone, handoff, encodeBegin, encodeEnd, sent, firstSent });
       this.#join(rtp);
     }
   }
 
-  #present(now, metadata) {
+  #handleFrame(now, metadata, isShown) {
     const rtp = metadata.rtpTimestamp;
+    if (rtp === undefined) return;
+    const receiveMs = metadata.receiveTime ?? NaN;
+    this.#keep(this.#received, rtp, { receiveMs, decodeMs: (metadata.processingDuration ?? NaN) * 1000 });
+    if (isShown) this.handleShown(rtp, presentedAt(now, metadata));
+    if (now - this.#reportedMs >= REPORT_MS && Number.isFinite(receiveMs)) {
+      this.#reportedMs = now;
+      this.#send({ type: "presented", rtp, receive_ms: receiveMs, present_ms: presentedAt(now, metadata) });
+    }
+  }
+
+  /** A picture has been shown at that time (performance.now()). */
+  handleShown(rtp, presentMs) {
     if (rtp === undefined || rtp === this.#lastRtp) return;
     this.#lastRtp = rtp;
     this.#presented += 1;
-    this.#times.push(now);
-    while (this.#times.length && this.#times[0] < now - 2000) this.#times.shift();
-    const shown = {
-      receiveMs: metadata.receiveTime ?? NaN,
-      presentMs: presentedAt(now, metadata),
-      decodeMs: (metadata.processingDuration ?? NaN) * 1000,
-    };
-    this.#keep(this.#shown, rtp, shown);
+    this.#times.push(presentMs);
+    while (this.#times.length && this.#times[0] < presentMs - 2000) this.#times.shift();
+    this.#keep(this.#shown, rtp, presentMs);
     this.#join(rtp);
-    if (now - this.#reportedMs >= REPORT_MS && Number.isFinite(shown.receiveMs)) {
-      this.#reportedMs = now;
-      this.#send({ type: "presented", rtp, receive_ms: shown.receiveMs, present_ms: shown.presentMs });
-    }
   }
 
   #join(rtp) {
     const trace = this.#traces.get(rtp);
-    const shown = this.#shown.get(rtp);
-    if (!trace || !shown || this.#clock.offsetMs === null) return;
+    const presentMs = this.#shown.get(rtp);
+    if (!trace || presentMs === undefined || this.#clock.offsetMs === null) return;
     this.#shown.delete(rtp);
     if (!trace.flush) {
       this.#repeats += 1;
       return;
     }
+    const { receiveMs, decodeMs } = this.#received.get(rtp) ?? { receiveMs: NaN, decodeMs: NaN };
     const sentMs = this.#clock.toLocalMs(trace.sent);
-    const decode = Number.isFinite(shown.decodeMs) ? shown.decodeMs : 0;
+    const decode = Number.isFinite(decodeMs) ? decodeMs : 0;
     this.#joined.push({
       rtp,
       keyframe: Boolean(trace.keyframe),
       bytes: trace.bytes,
       flushMs: this.#clock.toLocalMs(trace.flush),
-      presentMs: shown.presentMs,
+      presentMs,
       convert: (trace.gpuDone - trace.flush) / 1e6,
       handoff: (trace.handoff - trace.gpuDone) / 1e6,
       queue: (trace.encodeBegin - trace.handoff) / 1e6,
       encode: (trace.encodeEnd - trace.encodeBegin) / 1e6,
-      send: (trace.sent - trace.encodeEnd) / 1e6,
-      network: shown.receiveMs - sentMs,
+      "first packet": (trace.firstSent - trace.encodeEnd) / 1e6,
+      send: (trace.sent - trace.firstSent) / 1e6,
+      network: receiveMs - sentMs,
       decode,
-      display: shown.presentMs - shown.receiveMs - decode,
-      total: shown.presentMs - this.#clock.toLocalMs(trace.flush),
+      display: presentMs - receiveMs - decode,
+      total: presentMs - this.#clock.toLocalMs(trace.flush),
     });
     if (this.#joined.length > KEPT) this.#joined.shift();
   }

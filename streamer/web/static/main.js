@@ -28,7 +28,9 @@ const connection = new Connection();
 const send = (message) => connection.send(message);
 const notices = new Notices(element("notices"));
 const elements = { video: element("screen"), canvas: element("canvas"), still: element("still") };
-const screen = new Screen(stage, element("frame"), elements, wantsCanvas() ? new Painter(elements.canvas) : null);
+const painter = wantsCanvas()
+  ? new Painter(elements.canvas, (rtp) => frameStats.handleShown(rtp, performance.now())) : null;
+const screen = new Screen(stage, element("frame"), elements, painter);
 const cursor = new Cursor(stage, screen);
 const clock = new Clock();
 const frameStats = new FrameStats(clock, send);
@@ -227,7 +229,7 @@ menu.allow("fullscreen", Fullscreen.isSupported);
 menu.allow("pointer-lock", Boolean(stage.requestPointerLock));
 menu.allow("sound", false);
 menu.allow("keyboard", isTouch || navigator.maxTouchPoints > 0);
-frameStats.watch(element("screen"));
+frameStats.watch(elements.video, !screen.isPainted);
 if (!window.isSecureContext) {
   notices.show(
     "Plain HTTP: the browser withholds its clipboard and the keyboard lock from this page. Use HTTPS, or localhost.", "warning");

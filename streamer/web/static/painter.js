@@ -75,9 +75,12 @@ export class Painter {
   #before = null;
   #after = null;
   #pixels = null;
+  #handlePainted;
 
-  constructor(canvas) {
+  /** @param {(rtp: number | undefined) => void} handlePainted called when a picture is on the canvas, with its RTP time */
+  constructor(canvas, handlePainted) {
     this.#canvas = canvas;
+    this.#handlePainted = handlePainted;
     this.#context = canvas.getContext("2d", { alpha: false });
   }
 
@@ -92,7 +95,10 @@ export class Painter {
       const { value: frame, done } = await reader.read();
       if (done) return;
       try {
-        if (this.#reader === reader) await this.#show(frame);
+        if (this.#reader === reader) {
+          await this.#show(frame);
+          this.#handlePainted(frame.metadata?.().rtpTimestamp);
+        }
       } finally {
         frame.close();
       }

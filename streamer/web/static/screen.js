@@ -54,6 +54,8 @@ export class Screen extends EventTarget {
   get height() { return this.#size.height; }
   /** CSS pixels of one guest pixel. */
   get scale() { return this.#frame.getBoundingClientRect().width / this.#size.width; }
+  /** Whether a canvas shows the picture, not the video element. */
+  get isPainted() { return this.#painter !== null; }
   /** What shows the picture. */
   get #source() { return this.#painter ? this.#canvas : this.#video; }
 
