@@ -106,9 +106,9 @@ async def measure(size: str, scene: str, fps: int, seconds: float, gpu: str) -> 
             worker.next_frame().release()
             assert worker.ring is not None
             sender = pipeline_parts.open_sender(int(_first_line(sink.stdout)))
-            run.sender = sender.name
             try:
                 await _stream(run, worker.ring, sender, fps, seconds, (worker.process.pid, os.getpid()))
+                run.sender = sender.name
             finally:
                 sender.close()
             worker.ring = None  # it was the pipeline's
@@ -120,7 +120,7 @@ async def measure(size: str, scene: str, fps: int, seconds: float, gpu: str) -> 
 
 
 async def _stream(
-    run: Run, ring: Ring, sender: pipeline_parts.Sender, fps: int, seconds: float, pids: tuple[int, int]
+    run: Run, ring: Ring, sender: pipeline_parts.FrameSender, fps: int, seconds: float, pids: tuple[int, int]
 ) -> None:
     """Be a streamer with one viewer. `pids`: the worker, and this process."""
     encoders: list[str] = []

@@ -5,24 +5,24 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from typing import Protocol
 
-from aiortc.codecs.h264 import H264Encoder
-from aiortc.rtp import HeaderExtensionsMap, RtpPacket
-from pylibsrtp import Policy, Session
-
-from streamer.encode.av_encoder import AvEncoder
+from streamer.encode import probe
 from streamer.encode.encoder import Encoder, EncoderSettings
 from streamer.encode.probe import choose
+from streamer.stream_core.packet_log import PacketLog
+from streamer.stream_core.sender import SALT_BYTES, ExtensionIds, Sender, SenderParameters, SrtpProfile
 
 _PAYLOAD_TYPE = 97
-_KEY_BYTES = 16 + 12  # AES-128-GCM's key and salt
 
 
-class Sender(Protocol):
+class FrameSender(Protocol):
     """Sends access units to one peer."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is."""
 
     def send(self, data: bytes, pts: int) -> None:
         """Send one, with `pts` as its RTP time; returns when its last packet is the system's."""
@@ -31,48 +31,42 @@ class Sender(Protocol):
         """Free it."""
 
 
-class AiortcSender:
-    """aiortc's packetizer and serializer, libsrtp, a system call a packet: its own sender without the loop."""
-
-    name = "aiortc's packets, libsrtp"
+class NativeSender:
+    """The product's own: stream_core's sender."""
 
     def __init__(self, port: int) -> None:
         """Send to a port of this machine. The key is made up: nobody reads what comes."""
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.connect(("127.0.0.1", port))
-        self._session = Session(
-            Policy(
-                key=os.urandom(_KEY_BYTES),
-                ssrc_type=Policy.SSRC_ANY_OUTBOUND,
-                srtp_profile=Policy.SRTP_PROFILE_AEAD_AES_128_GCM,
-            )
+        self._log = PacketLog()
+        parameters = SenderParameters(
+            profile=SrtpProfile.AEAD_AES_256_GCM,
+            master_key=os.urandom(SrtpProfile.AEAD_AES_256_GCM.key_bytes),
+            master_salt=os.urandom(SALT_BYTES),
+            ssrc=1,
+            payload_type=_PAYLOAD_TYPE,
+            extensions=ExtensionIds(playout_delay=4, transport_cc=5),
         )
-        self._extensions = HeaderExtensionsMap()
-        self._sequence = 0
+        self._sender = Sender(parameters, self._log)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sender.set_path(self._socket.fileno(), "127.0.0.1", port)
+
+    @property
+    def name(self) -> str:
+        return f"stream_core, {self._sender.counters().mode.name}"
 
     def send(self, data: bytes, pts: int) -> None:
-        payloads = H264Encoder._packetize(H264Encoder._split_bitstream(data))
-        for index, payload in enumerate(payloads):
-            packet = RtpPacket(
-                payload_type=_PAYLOAD_TYPE,
-                marker=int(index == len(payloads) - 1),
-                sequence_number=self._sequence,
-                timestamp=pts & 0xFFFFFFFF,
-                ssrc=1,
-                payload=payload,
-            )
-            self._sequence = self._sequence + 1 & 0xFFFF
-            self._socket.send(self._session.protect(packet.serialize(self._extensions)))
+        now_ns = time.monotonic_ns()
+        self._sender.send_frame(data, pts & 0xFFFFFFFF, is_keyframe=False, now_ns=now_ns)
 
     def close(self) -> None:
+        self._sender.close()
         self._socket.close()
 
 
 def open_encoder(settings: EncoderSettings) -> Encoder:
     """Open what a session would choose on this machine."""
-    return AvEncoder(choose(), settings)
+    return probe.open_encoder(choose(), settings)
 
 
-def open_sender(port: int) -> Sender:
+def open_sender(port: int) -> FrameSender:
     """Open what a session would send with."""
-    return AiortcSender(port)
+    return NativeSender(port)

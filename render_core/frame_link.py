@@ -20,7 +20,7 @@ _CURSOR_IMAGE = struct.Struct("<6I")
 _CURSOR_MOVE = struct.Struct("<Iii")
 _TWO = struct.Struct("<II")
 _DEVICE = struct.Struct("<II256s")
-_HELLO, _SET_ACTIVE, _SET_DISPLAY = 1, 2, 3
+_HELLO, _SET_ACTIVE, _SET_DISPLAY, _INPUT = 1, 2, 3, 4
 _MAX_PACKET = 4096
 _MAX_FDS = 4
 _MAX_CURSOR = 256
@@ -119,6 +119,10 @@ class FrameLink:
     def set_active(self, scanout_id: int, active: bool) -> None:
         """Say whether anybody watches: only then pictures are converted."""
         self._send(_SET_ACTIVE, _TWO.pack(scanout_id, active))
+
+    def expect_picture(self, scanout_id: int) -> None:
+        """A viewer has pressed something: what comes of it need not keep to the frame rate's beat."""
+        self._send(_INPUT, _TWO.pack(scanout_id, 0))
 
     def set_display(self, scanout_id: int, width: int, height: int, refresh_mhz: int = 0) -> None:
         """Ask the guest for another size (16…16384 pixels each way) or rate (0: keep it)."""

@@ -242,6 +242,9 @@ class Session:
             viewer.send_error(str(error))
             return
         if messages:
+            if not isinstance(message, MotionInput | RelativeInput):
+                # What comes of it is waited for, and not held to the frame rate's beat.
+                self._source.expect_picture(SCANOUT)
             self._agent.send(messages)
         # A pointer that passes over a window is not yet a hand on it.
         if viewer is not self._owner and (self._owner is None or not isinstance(message, MotionInput | RelativeInput)):

@@ -117,6 +117,7 @@ class FakeFrameLink:
     sock: socket.socket
     active: bool = False
     sizes: list[tuple[int, int]] = field(default_factory=list)
+    expected: int = 0
 
     def __post_init__(self) -> None:
         self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -148,6 +149,9 @@ class FakeFrameLink:
 
     def set_active(self, scanout_id: int, active: bool) -> None:
         self.active = active
+
+    def expect_picture(self, scanout_id: int) -> None:
+        self.expected += 1
 
     def set_display(self, scanout_id: int, width: int, height: int, refresh_mhz: int = 0) -> None:
         self.sizes.append((width, height))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
 #include "handoff/frame_link.h"
+#include "util/clock.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@ enum message_type {
 	MESSAGE_HELLO = 1,
 	MESSAGE_SET_ACTIVE = 2,
 	MESSAGE_SET_DISPLAY = 3,
+	MESSAGE_INPUT = 4,
 	MESSAGE_RING = 0x8001,
 	MESSAGE_SCANOUT_OFF = 0x8002,
 	MESSAGE_CURSOR_IMAGE = 0x8003,
@@ -183,6 +185,9 @@ static void dispatch(struct rc_frame_link *link, const struct rc_packet *packet)
 		break;
 	case MESSAGE_SET_DISPLAY:
 		handle_set_display(link, fields);
+		break;
+	case MESSAGE_INPUT:
+		rc_scanout_expect(&link->scanouts[fields[0]], rc_now_ns());
 		break;
 	default:
 		refuse(link, "message header", "type");

@@ -14,6 +14,11 @@ void rc_scanout_init(struct rc_scanout *scanout, uint32_t id, struct rc_log *log
 /* How long memory for a frame ring is waited for. */
 #define RING_RETRY_NS UINT64_C(1000000000)
 
+/* After an input: so many pictures ahead of the beat, so long, and as far apart as this part of the frame interval. */
+#define INPUT_EXTRAS 4
+#define INPUT_NS UINT64_C(100000000)
+#define EXTRA_SHARE 4
+
 static void drop_ring(struct rc_scanout *scanout) {
 	rc_frame_ring_destroy(scanout->ring);
 	scanout->ring = NULL;
@@ -182,10 +187,19 @@ bool rc_scanout_set_wanted(struct rc_scanout *scanout, uint32_t width, uint32_t 
 	return true;
 }
 
-static void convert(struct rc_scanout *scanout, uint64_t now) {
+void rc_scanout_expect(struct rc_scanout *scanout, uint64_t now_ns) {
+	scanout->extras = INPUT_EXTRAS;
+	scanout->extra_due_ns = now_ns;
+	scanout->extras_end_ns = now_ns + INPUT_NS;
+}
+
+/* Count a conversion that keeps to the frame rate. */
+static void keep_beat(struct rc_scanout *scanout, uint64_t now) {
 	uint64_t begin = scanout->convert_due_ns > now ? scanout->convert_due_ns : now;
 	scanout->convert_due_ns = begin + interval_ns(scanout);
+}
 
+static void convert(struct rc_scanout *scanout) {
 	struct rc_frame_ring *ring = scanout->ring;
 	if (!ring->import && !ring->import_tried) {
 		/* Not before somebody watches: imported memory is pinned, and a guest can have 16 large scanouts. */
@@ -222,23 +236,48 @@ static bool wants_convert(const struct rc_scanout *scanout) {
 	return scanout->active && scanout->damage.count && ring_fits(scanout);
 }
 
-void rc_scanout_service(struct rc_scanout *scanout, uint64_t now_ns) {
-	if (scanout->news && now_ns >= scanout->news_due_ns) {
-		tell_news(scanout, now_ns);
-	}
-	bool unread = wants_convert(scanout);
-	if (unread && now_ns >= convert_deadline(scanout)) {
-		convert(scanout, now_ns);
-		unread = false; /* also when no slot was free: a consumer must not hold the guest up */
-	}
-	if (rc_list_empty(&scanout->completions) || unread || now_ns < scanout->answer_due_ns) {
-		return;
+/* Answer flushes if it is time; whether that was ahead of the beat. */
+static bool answer(struct rc_scanout *scanout, uint64_t now_ns, bool may_hurry) {
+	if (now_ns < scanout->answer_due_ns) {
+		if (may_hurry) {
+			complete_all(scanout);
+		}
+		return may_hurry;
 	}
 	/* Steady guests are answered on a steady beat, the first after idle at once. */
 	uint64_t interval = interval_ns(scanout);
 	bool idle = now_ns - scanout->answer_due_ns > interval;
 	scanout->answer_due_ns = (idle ? now_ns : scanout->answer_due_ns) + interval;
 	complete_all(scanout);
+	return false;
+}
+
+void rc_scanout_service(struct rc_scanout *scanout, uint64_t now_ns) {
+	if (scanout->news && now_ns >= scanout->news_due_ns) {
+		tell_news(scanout, now_ns);
+	}
+	if (now_ns >= scanout->extras_end_ns) {
+		scanout->extras = 0;
+	}
+	const bool may_hurry = scanout->extras && now_ns >= scanout->extra_due_ns;
+	bool hurried = false;
+	bool unread = wants_convert(scanout);
+	if (unread && (now_ns >= convert_deadline(scanout) || may_hurry)) {
+		if (now_ns >= convert_deadline(scanout)) {
+			keep_beat(scanout, now_ns);
+		} else {
+			hurried = true;
+		}
+		convert(scanout);
+		unread = false; /* also when no slot was free: a consumer must not hold the guest up */
+	}
+	if (!rc_list_empty(&scanout->completions) && !unread) {
+		hurried |= answer(scanout, now_ns, may_hurry);
+	}
+	if (hurried) {
+		scanout->extras--;
+		scanout->extra_due_ns = now_ns + interval_ns(scanout) / EXTRA_SHARE;
+	}
 }
 
 uint64_t rc_scanout_deadline(const struct rc_scanout *scanout) {
@@ -247,6 +286,9 @@ uint64_t rc_scanout_deadline(const struct rc_scanout *scanout) {
 		due = convert_deadline(scanout);
 	} else if (!rc_list_empty(&scanout->completions)) {
 		due = scanout->answer_due_ns;
+	}
+	if (due != UINT64_MAX && scanout->extras && scanout->extra_due_ns < due) {
+		due = scanout->extra_due_ns;
 	}
 	return scanout->news && scanout->news_due_ns < due ? scanout->news_due_ns : due;
 }

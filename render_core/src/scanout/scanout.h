@@ -58,6 +58,9 @@ struct rc_scanout {
 	/* pacing */
 	uint64_t convert_due_ns; /* when conversions at the frame rate would be caught up; one more may run ahead */
 	uint64_t answer_due_ns;
+	uint32_t extras;        /* conversions and answers ahead of the beat that an input has left */
+	uint64_t extra_due_ns;  /* not before */
+	uint64_t extras_end_ns; /* and not after */
 	struct rc_list completions;
 
 	/* the consumer */
@@ -92,6 +95,9 @@ void rc_scanout_tell(struct rc_scanout *scanout, uint32_t news);
 
 /* Somebody watches, or nobody does: then nothing is converted. */
 void rc_scanout_set_active(struct rc_scanout *scanout, bool active);
+
+/* A viewer has pressed something and waits to see what comes of it: for a tenth of a second a few pictures need not keep to the beat. */
+void rc_scanout_expect(struct rc_scanout *scanout, uint64_t now_ns);
 
 /* True when GET_DISPLAY_INFO has a new answer. Checked by the caller: sizes 16..RC_MAX_SIZE; refresh_mhz 0 keeps the rate. */
 bool rc_scanout_set_wanted(struct rc_scanout *scanout, uint32_t width, uint32_t height, uint32_t refresh_mhz);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sc_result.h"
 
-const char *sc_result_text(enum sc_result result)
-{
+const char *sc_result_text(enum sc_result result) {
 	switch (result) {
 	case SC_OK:
 		return "success";

@@ -42,7 +42,7 @@ export class FrameStats {
   /**
    * Watches a video element for as long as the page lives.
    *
-   * @param {boolean} isShown whether it is what shows the picture; else somebody calls `handleShown()`.
+   * @param {() => boolean} isShown whether it is what shows the picture; else somebody calls `handleShown()`.
    */
   watch(video, isShown) {
     if (!video.requestVideoFrameCallback) return;
@@ -78,7 +78,7 @@ export class FrameStats {
     if (rtp === undefined) return;
     const receiveMs = metadata.receiveTime ?? NaN;
     this.#keep(this.#received, rtp, { receiveMs, decodeMs: (metadata.processingDuration ?? NaN) * 1000 });
-    if (isShown) this.handleShown(rtp, presentedAt(now, metadata));
+    if (isShown()) this.handleShown(rtp, presentedAt(now, metadata));
     if (now - this.#reportedMs >= REPORT_MS && Number.isFinite(receiveMs)) {
       this.#reportedMs = now;
       this.#send({ type: "presented", rtp, receive_ms: receiveMs, present_ms: presentedAt(now, metadata) });

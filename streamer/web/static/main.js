@@ -28,9 +28,7 @@ const connection = new Connection();
 const send = (message) => connection.send(message);
 const notices = new Notices(element("notices"));
 const elements = { video: element("screen"), canvas: element("canvas"), still: element("still") };
-const painter = wantsCanvas()
-  ? new Painter(elements.canvas, (rtp) => frameStats.handleShown(rtp, performance.now())) : null;
-const screen = new Screen(stage, element("frame"), elements, painter);
+const screen = new Screen(stage, element("frame"), elements, wantsCanvas());
 const cursor = new Cursor(stage, screen);
 const clock = new Clock();
 const frameStats = new FrameStats(clock, send);
@@ -229,7 +227,16 @@ menu.allow("fullscreen", Fullscreen.isSupported);
 menu.allow("pointer-lock", Boolean(stage.requestPointerLock));
 menu.allow("sound", false);
 menu.allow("keyboard", isTouch || navigator.maxTouchPoints > 0);
-frameStats.watch(elements.video, !screen.isPainted);
+if (screen.isPainted) {
+  new Painter(elements.canvas, elements.video, {
+    handlePainted: (rtp) => frameStats.handleShown(rtp, performance.now()),
+    handleFailure: (error) => {
+      console.warn("the picture cannot be painted, the video element shows it:", error);
+      screen.showVideo();
+    },
+  });
+}
+frameStats.watch(elements.video, () => !screen.isPainted);
 if (!window.isSecureContext) {
   notices.show(
     "Plain HTTP: the browser withholds its clipboard and the keyboard lock from this page. Use HTTPS, or localhost.", "warning");

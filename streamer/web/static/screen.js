@@ -22,22 +22,21 @@ export class Screen extends EventTarget {
   #frame;
   #video;
   #still;
-  #painter;
+  #isPainted;
   #canvas;
   #size = { width: 1280, height: 720, codedWidth: 1280, codedHeight: 720 };
   #isKnown = false;
 
-  /** @param {import("./painter.js").Painter | null} painter shows the picture in the video's place, if there is one */
-  constructor(stage, frame, { video, canvas, still }, painter = null) {
+  /** @param {boolean} isPainted whether somebody paints the picture into the canvas, which lies over the video then */
+  constructor(stage, frame, { video, canvas, still }, isPainted = false) {
     super();
     this.#stage = stage;
     this.#frame = frame;
     this.#video = video;
     this.#still = still;
     this.#canvas = canvas;
-    this.#painter = painter;
-    video.hidden = painter !== null;
-    canvas.hidden = painter === null;
+    this.#isPainted = isPainted;
+    canvas.hidden = !isPainted;
     new ResizeObserver(() => this.layout()).observe(stage);
     // A page zoom or another monitor changes the ratio without changing the stage in every case.
     const watchRatio = () => {
@@ -55,9 +54,15 @@ export class Screen extends EventTarget {
   /** CSS pixels of one guest pixel. */
   get scale() { return this.#frame.getBoundingClientRect().width / this.#size.width; }
   /** Whether a canvas shows the picture, not the video element. */
-  get isPainted() { return this.#painter !== null; }
+  get isPainted() { return this.#isPainted; }
+  /** Nobody paints any more. */
+  showVideo() {
+    this.#isPainted = false;
+    this.#canvas.hidden = true;
+  }
+
   /** What shows the picture. */
-  get #source() { return this.#painter ? this.#canvas : this.#video; }
+  get #source() { return this.#isPainted ? this.#canvas : this.#video; }
 
   /** Sets the guest's true size and the coded size of the stream. */
   setSize(width, height, codedWidth, codedHeight) {
@@ -72,12 +77,6 @@ export class Screen extends EventTarget {
     this.#video.srcObject = new MediaStream([track]);
     this.#video.play().catch((error) => {
       if (error.name === "NotAllowedError") this.dispatchEvent(new Event("blocked"));
-    });
-    this.#painter?.paint(track).catch((error) => {
-      console.warn("the picture cannot be painted, the video element shows it:", error);
-      this.#painter = null;
-      this.#video.hidden = false;
-      this.#canvas.hidden = true;
     });
   }
 

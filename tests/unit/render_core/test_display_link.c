@@ -335,6 +335,49 @@ static void test_flushes_are_paced_and_published(void) {
 	end(&peer, memory);
 }
 
+/* After an input a few flushes are read and answered ahead of the beat, a little apart; then the beat goes on as if nothing had been. */
+static void test_an_input_lets_pictures_run_ahead(void) {
+	struct display_peer peer;
+	uint8_t *memory = begin(&peer);
+	connect_streamer(&peer);
+	CHECK(create_blob(&peer, 1, BASE, 16384, SIZE) == VIRTIO_GPU_RESP_OK_NODATA);
+	CHECK(CONTROL(&peer, blob_scanout(1)) == VIRTIO_GPU_RESP_OK_NODATA);
+	struct rc_scanout *scanout = &peer.scanouts[0];
+	scanout->convert_due_ns = 0;
+	CHECK(flush(&peer, 1, whole) == VIRTIO_GPU_RESP_OK_NODATA);
+	CHECK(flush(&peer, 1, whole) == 0 && flush(&peer, 1, whole) == 0);
+	const uint32_t sequence = (uint32_t)scanout->ring->sequence;
+	const uint64_t converted = scanout->convert_due_ns, answered = scanout->answer_due_ns;
+	const uint64_t now = answered - 10000000;
+	const struct {
+		struct rc_link_header header;
+		uint32_t fields[2];
+	} input = {{24, 4, 0, 0, 0}, {0, 0}};
+	memcpy(peer.frames->packet.data, &input, 24);
+	peer.frames->packet.size = 24;
+	rc_frame_link_handle(peer.frames, &peer.frames->packet);
+	CHECK(scanout->extras == 4);
+	rc_scanout_expect(scanout, now); /* the same at a time of ours */
+	struct rc_link_header header;
+	struct virtio_gpu_ctrl_hdr hdr;
+	CHECK(rc_scanout_deadline(scanout) == now);
+	rc_scanout_service(scanout, now);
+	CHECK(scanout->ring->sequence == sequence + 1 && take_answer(&peer, &header, &hdr) &&
+		  take_answer(&peer, &header, &hdr));
+	CHECK(scanout->extras == 3 && scanout->convert_due_ns == converted && scanout->answer_due_ns == answered);
+	/* Not at once again, but long before the beat. */
+	const struct rc_rect part = {0, 0, 8, 8};
+	rc_scanout_flush(scanout, &part, NULL);
+	rc_scanout_service(scanout, now + 1000000);
+	CHECK(scanout->ring->sequence == sequence + 1 && rc_scanout_deadline(scanout) < now + 5000000);
+	rc_scanout_service(scanout, now + 5000000);
+	CHECK(scanout->ring->sequence == sequence + 2 && scanout->extras == 2);
+	/* After a tenth of a second it is forgotten, and nothing wakes up for it. */
+	rc_scanout_service(scanout, now + 100000001);
+	CHECK(!scanout->extras && rc_scanout_deadline(scanout) == UINT64_MAX);
+	end(&peer, memory);
+}
+
 /* Flushes that are there together become one frame. */
 static void test_flushes_sent_together_are_one_frame(void) {
 	struct display_peer peer;
@@ -430,6 +473,7 @@ int main(void) {
 	test_scanouts_are_checked();
 	test_transfers_land_in_place();
 	test_flushes_are_paced_and_published();
+	test_an_input_lets_pictures_run_ahead();
 	test_flushes_sent_together_are_one_frame();
 	test_a_size_wished_before_the_guest_came_is_told();
 	test_too_many_flushes_are_refused();
