@@ -29,7 +29,7 @@ ASAN_ENVIRONMENT = ASAN_OPTIONS=abort_on_error=1:detect_leaks=1:allocator_may_re
 	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(FIXED_ADDRESSES)
 # The private Mesa, where set-up had to make one: tests of the Venus side want a Vulkan device.
 MESA_ENVIRONMENT = $(shell cat build/mesa/env 2>/dev/null)
-TSAN_ENVIRONMENT = TSAN_OPTIONS=halt_on_error=1 $(FIXED_ADDRESSES)
+TSAN_ENVIRONMENT = TSAN_OPTIONS=halt_on_error=1:suppressions=$(CURDIR)/tests/tsan.suppressions $(FIXED_ADDRESSES)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build run test test-c test-quick test-e2e asan tsan fuzz bench bench-peers gpu-check soak soak-venus docs lint format clean

@@ -89,7 +89,7 @@ class SlowStream:
         if encoder is not None:
             opened_bps = encoder.settings.bitrate_bps
             is_off = not wanted_bps <= opened_bps <= MAX_HEADROOM * wanted_bps
-            is_same = encoder.settings == replace(settings, bitrate_bps=opened_bps, threads=encoder.settings.threads)
+            is_same = encoder.settings == replace(settings, bitrate_bps=opened_bps)
             if is_same and not (is_off and now_ns - self._opened_ns >= MIN_REOPEN_NS):
                 return encoder
             self.close()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
@@ -35,7 +35,8 @@ class EncoderSettings:
     pixel_format: PixelFormat
     fps: int
     bitrate_bps: int
-    threads: int = 2
+    # Who opens an encoder decides on its threads: settings that differ in nothing else are the same.
+    threads: int = field(default=2, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

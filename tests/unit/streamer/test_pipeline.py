@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import av
@@ -110,6 +111,25 @@ async def test_the_newest_frame_wins_and_at_most_two_are_held() -> None:
         assert ring.acquired[:2] == [1, 49]
         gate.release(100)
     assert ring.held == 0 and ring.is_closed
+
+
+async def test_an_encoder_with_threads_of_its_own_number_stays_open() -> None:
+    bench = Bench()
+    opened: list[SlowEncoder] = []
+
+    def open_with_threads(settings: EncoderSettings) -> Encoder:
+        opened.append(SlowEncoder(replace(settings, threads=settings.threads + 5), None))
+        return opened[-1]
+
+    bench.pipeline._open_encoder = open_with_threads
+    ring = FakeRing(64, 64)
+    async with running(bench.pipeline):
+        bench.pipeline.set_ring(ring)
+        bench.pipeline.set_active(True)
+        for value in range(1, 4):
+            ring.publish(ring.picture(value))
+            await wait_until(lambda value=value: len(bench.frames) >= value)  # type: ignore[misc]
+    assert len(opened) == 1 and bench.pipeline.statistics.encoder_opens == 1
 
 
 async def test_a_slot_is_not_given_back_while_it_is_encoded() -> None:
