@@ -119,6 +119,13 @@ class VenusServer:
         """All that it has said, also after its end."""
         return self._log_path.read_text(errors="replace") if self._log_path.exists() else self._last_log
 
+    def wait_log(self, lines: int) -> None:
+        """Wait until it has said that many lines: a client may see what happens before it is written down."""
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while len(self.log.splitlines()) < lines:
+            assert time.monotonic() < deadline_s, f"the log has fewer than {lines} lines:\n{self.log}"
+            time.sleep(0.01)
+
     @property
     def environment(self) -> dict[str, str]:
         return venus_environment(self.socket)

@@ -199,7 +199,7 @@ def test_wrong_rings_are_refused(server: VenusServer, bystander: None, name: str
         ring = client.start()
         client.create_ring(**RINGS[name])
         ring.wait_fatal()
-    assert len(server.log.splitlines()) > lines
+    server.wait_log(lines + 1)
 
 
 MESSAGES: dict[str, Callable[[VenusClient], None]] = {

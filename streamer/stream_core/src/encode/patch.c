@@ -94,14 +94,20 @@ static void load_plane(const uint8_t *plane, size_t stride, size_t step, uint32_
 		uint32_t from = y + row < height ? y + row : height - 1;
 		const uint8_t *line = plane + from * stride;
 		uint32_t inside = width - x < size ? width - x : size;
-		if (step == 1) {
+		if (step == 1 && inside == 16) {
+			memcpy(out, line + x, 16);
+		} else if (step == 1 && inside == 8) {
+			memcpy(out, line + x, 8);
+		} else if (step == 1) {
 			memcpy(out, line + x, inside);
 		} else {
 			for (uint32_t column = 0; column < inside; column++) {
 				out[column] = line[(x + column) * step];
 			}
 		}
-		memset(out + inside, out[inside - 1], size - inside);
+		if (inside < size) {
+			memset(out + inside, out[inside - 1], size - inside);
+		}
 		out += size;
 	}
 }

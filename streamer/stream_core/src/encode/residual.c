@@ -2,6 +2,8 @@
  * Coefficients of the same place in all blocks lie side by side, so that the compiler's vectors work on 16 blocks (8 for chroma) at once. */
 #include "encode/residual.h"
 
+#include "encode/luma_error.h"
+
 #include <string.h>
 
 /* normAdjust4x4 (8-315) and the forward factors that belong to it, by qp % 6: corners, centres, the rest. */
@@ -233,16 +235,8 @@ unsigned sc_residual_code(const struct sc_block_pixels *source, const struct sc_
 
 void sc_block_distortion(
 	const struct sc_block_pixels *source, const struct sc_block_target *target, uint32_t *luma, uint32_t *chroma) {
+	*luma = sc_luma_error(source->luma, 16, target->luma, target->luma_stride);
 	uint32_t sum = 0;
-	for (int y = 0; y < 16; y++) {
-		const uint8_t *old = target->luma + y * target->luma_stride;
-		for (int x = 0; x < 16; x++) {
-			int difference = source->luma[y * 16 + x] - old[x];
-			sum += (uint32_t)(difference * difference);
-		}
-	}
-	*luma = sum;
-	sum = 0;
 	for (int y = 0; y < 8; y++) {
 		const uint8_t *old = target->chroma + y * target->chroma_stride;
 		for (int x = 0; x < 8; x++) {

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "encode/luma_error.h"
+
 enum {
 	/* Less is coded as it is. */
 	MIN_ROWS = 48,
@@ -91,22 +93,22 @@ static int64_t mismatch(const struct sc_scroll *scroll, int rows, int shift) {
 	return sum / (end - begin);
 }
 
-static uint32_t luma_error(const struct sc_block_pixels *source, const struct sc_block_target *target, int shift) {
-	uint32_t sum = 0;
-	for (int y = 0; y < 16; y++) {
-		const uint8_t *old = target->luma + (y + shift) * target->luma_stride;
-		for (int x = 0; x < 16; x++) {
-			int difference = source->luma[y * 16 + x] - old[x];
-			sum += (uint32_t)(difference * difference);
-		}
-	}
-	return sum;
-}
-
 /* What the macroblocks differ by that a block at `from` rows is made of. */
 static uint64_t error_before(const struct sc_patch_job *job, const uint32_t *errors, uint32_t mb, int64_t from) {
 	uint32_t width = job->reference->mb_width, first = (uint32_t)(from / 16) * width + mb % width;
 	return (uint64_t)errors[first] + (from % 16 ? errors[first + width] : 0);
+}
+
+/* A macroblock's luma: in the picture itself where all of it lies within. */
+static const uint8_t *picture_luma(
+	const struct sc_patch_job *job, uint32_t mb, struct sc_block_pixels *block, ptrdiff_t *stride) {
+	uint32_t x = mb % job->reference->mb_width * 16, y = mb / job->reference->mb_width * 16;
+	if (x + 16 <= job->width && y + 16 <= job->height) {
+		*stride = (ptrdiff_t)job->picture->stride;
+		return job->picture->planes + (size_t)y * job->picture->stride + x;
+	}
+	sc_patch_load(job, mb, block);
+	return block->luma;
 }
 
 /* Mark what the vector serves; returns whether that is a good part of what changed. */
@@ -120,13 +122,15 @@ static bool mark(struct sc_scroll *scroll, const struct sc_patch_job *job, const
 		if (!is_changed[mb] || from < box->y0 || from + 16 > box->y1) {
 			continue;
 		}
-		struct sc_block_pixels source;
-		sc_patch_load(job, mb, &source);
-		struct sc_block_target target = sc_reference_block(job->reference, mb % width, mb / width);
-		uint32_t error = luma_error(&source, &target, shift), unmoved = 0;
+		struct sc_block_pixels block;
+		ptrdiff_t stride = 16;
+		const uint8_t *source = picture_luma(job, mb, &block, &stride);
+		const struct sc_block_target target = sc_reference_block(job->reference, mb % width, mb / width);
+		const uint8_t *old = target.luma + shift * target.luma_stride;
+		uint32_t error = sc_luma_error(source, stride, old, target.luma_stride), unmoved = 0;
 		scroll->errors[mb] = error;
 		if (error > GOOD_LUMA) {
-			unmoved = luma_error(&source, &target, 0);
+			unmoved = sc_luma_error(source, stride, target.luma, target.luma_stride);
 		}
 		if (error <= GOOD_LUMA || error < unmoved / CLEAR) {
 			/* What was coarse stays as coarse while it moves. Chroma that does not follow is rare, and refinement looks at it. */
