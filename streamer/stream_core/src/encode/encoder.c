@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "encode/bands.h"
 #include "encode/patch.h"
 #include "encode/scroll.h"
 #include "encode/x264_stream.h"
@@ -21,6 +22,8 @@ enum {
 	PASSING_CHANGED = 32,
 	/* Levels of smaller pictures may not have the vectors. */
 	SCROLL_BLOCKS = 400,
+	/* To wake helpers takes as long as some hundreds. */
+	BAND_BLOCKS = 1500,
 	UNKNOWN_ERROR = 1 << 28,
 	MIN_BITRATE_BPS = 50000,
 	MAX_BITRATE_BPS = 1000000000,
@@ -35,6 +38,7 @@ struct sc_encoder {
 	struct sc_x264 *x264;
 	struct sc_patch *patch; /* NULL: x264 alone */
 	struct sc_scroll *scroll;
+	struct sc_bands *bands; /* NULL: one thread is enough */
 	struct sc_syntax syntax;
 	uint32_t mb_width, mb_count, max_blocks;
 	/* By macroblock. */
@@ -131,6 +135,10 @@ enum sc_result sc_encoder_create(const struct sc_encoder_params *params, struct 
 		goto err;
 	}
 	ret = SC_ERROR_NOMEM;
+	/* One helper alone wins nothing: on two cores it took as long as it saved. */
+	if (params->threads > 2 && encoder->mb_count >= BAND_BLOCKS) {
+		encoder->bands = sc_bands_create(params->threads);
+	}
 	if (params->path == SC_PATH_AUTO && !open_patch(encoder)) {
 		goto err;
 	}
@@ -149,6 +157,7 @@ void sc_encoder_destroy(struct sc_encoder *encoder) {
 	sc_x264_destroy(encoder->x264);
 	sc_patch_destroy(encoder->patch);
 	sc_scroll_destroy(encoder->scroll);
+	sc_bands_destroy(encoder->bands);
 	free(encoder->moved);
 	free(encoder->errors);
 	free(encoder->hashes);
@@ -252,26 +261,50 @@ static void note_block(struct sc_encoder *encoder, const struct sc_patch_job *jo
 	}
 }
 
-/* Find what has really changed within the damage: programs like to draw again what is there already. Returns macroblocks. */
-static uint32_t find_changes(struct sc_encoder *encoder, const struct sc_patch_job *job) {
-	const struct sc_encoder_picture *picture = job->picture;
-	memset(encoder->is_changed, 0, encoder->mb_count);
-	if (!picture->damage || !encoder->has_picture) {
-		for (uint32_t mb = 0; mb < encoder->mb_count; mb++) {
-			note_block(encoder, job, mb);
+struct search {
+	struct sc_encoder *encoder;
+	const struct sc_patch_job *job;
+	bool is_everywhere;
+};
+
+static void search_rows(void *context, uint32_t begin, uint32_t end) {
+	const struct search *search = context;
+	struct sc_encoder *encoder = search->encoder;
+	const struct sc_encoder_picture *picture = search->job->picture;
+	if (search->is_everywhere) {
+		for (uint32_t mb = begin * encoder->mb_width; mb < end * encoder->mb_width; mb++) {
+			note_block(encoder, search->job, mb);
 		}
+		return;
 	}
-	for (uint32_t i = 0; picture->damage && encoder->has_picture && i < picture->damage_count; i++) {
+	for (uint32_t i = 0; i < picture->damage_count; i++) {
 		const struct sc_encoder_rect *r = &picture->damage[i];
-		for (uint32_t y = r->y / 16; y <= (r->y + r->height - 1) / 16; y++) {
+		uint32_t first = r->y / 16 > begin ? r->y / 16 : begin, behind = (r->y + r->height + 15) / 16;
+		for (uint32_t y = first; y < behind && y < end; y++) {
 			for (uint32_t x = r->x / 16; x <= (r->x + r->width - 1) / 16; x++) {
 				uint32_t mb = y * encoder->mb_width + x;
 				if (!encoder->is_changed[mb]) {
-					note_block(encoder, job, mb);
+					note_block(encoder, search->job, mb);
 				}
 			}
 		}
 	}
+}
+
+/* Macroblocks that damage lies on, some perhaps more than once. */
+static uint64_t count_damaged(const struct sc_encoder *encoder, const struct sc_encoder_picture *picture) {
+	uint64_t count = 0;
+	for (uint32_t i = 0; picture->damage && i < picture->damage_count; i++) {
+		count += (uint64_t)(picture->damage[i].width / 16 + 1) * (picture->damage[i].height / 16 + 1);
+	}
+	return picture->damage && encoder->has_picture ? count : encoder->mb_count;
+}
+
+/* Find what has really changed within the damage: programs like to draw again what is there already. Returns macroblocks. */
+static uint32_t find_changes(struct sc_encoder *encoder, const struct sc_patch_job *job) {
+	struct search search = {encoder, job, !job->picture->damage || !encoder->has_picture};
+	memset(encoder->is_changed, 0, encoder->mb_count);
+	sc_bands_run(job->bands, encoder->mb_count / encoder->mb_width, search_rows, &search);
 	uint32_t count = 0;
 	for (uint32_t mb = 0; mb < encoder->mb_count; mb++) {
 		count += encoder->is_changed[mb];
@@ -457,7 +490,8 @@ enum sc_result sc_encoder_encode(
 		.width = encoder->params.width,
 		.height = encoder->params.height,
 		.nv12 = encoder->params.nv12,
-		.reference = sc_x264_reference(encoder->x264)};
+		.reference = sc_x264_reference(encoder->x264),
+		.bands = count_damaged(encoder, picture) >= BAND_BLOCKS ? encoder->bands : NULL};
 	refill_budget(encoder, picture->pts);
 	bool is_plain = encoder->params.path == SC_PATH_X264_PLAIN;
 	uint32_t changed = is_plain ? encoder->mb_count : find_changes(encoder, &job);

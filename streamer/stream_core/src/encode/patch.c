@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "encode/bands.h"
 #include "encode/cavlc.h"
 
 enum {
@@ -363,18 +364,32 @@ static uint32_t settle_vectors(
 	return end;
 }
 
-/* Predict what moves: luma by whole pixels, chroma also by halves (8.4.2.2.2). */
-static void move_blocks(struct sc_patch *patch, const struct sc_patch_job *job) {
-	const struct sc_reference *reference = job->reference;
+struct move {
+	struct sc_patch *patch;
+	const struct sc_patch_job *job;
+};
+
+/* Keep the reference as it was. */
+static void keep_rows(void *context, uint32_t begin, uint32_t end) {
+	const struct move *move = context;
+	const struct sc_reference *reference = move->job->reference;
 	size_t width = (size_t)reference->mb_width * 16;
-	for (uint32_t y = 0; y < reference->mb_height * 16; y++) {
-		memcpy(patch->old_luma + y * width, reference->luma + (ptrdiff_t)y * reference->luma_stride, width);
+	for (uint32_t y = begin * 16; y < end * 16; y++) {
+		memcpy(move->patch->old_luma + y * width, reference->luma + (ptrdiff_t)y * reference->luma_stride, width);
 	}
-	for (uint32_t y = 0; y < reference->mb_height * 8; y++) {
-		memcpy(patch->old_chroma + y * width, reference->chroma + (ptrdiff_t)y * reference->chroma_stride, width);
+	for (uint32_t y = begin * 8; y < end * 8; y++) {
+		memcpy(move->patch->old_chroma + y * width, reference->chroma + (ptrdiff_t)y * reference->chroma_stride, width);
 	}
-	ptrdiff_t step = (ptrdiff_t)width, chroma_rows = job->scroll_y >> 1;
-	for (uint32_t mb = 0; mb < patch->mb_count; mb++) {
+}
+
+/* Predict what moves: luma by whole pixels, chroma also by halves (8.4.2.2.2). */
+static void move_rows(void *context, uint32_t begin, uint32_t end) {
+	const struct move *move = context;
+	struct sc_patch *patch = move->patch;
+	const struct sc_patch_job *job = move->job;
+	const struct sc_reference *reference = job->reference;
+	ptrdiff_t step = (ptrdiff_t)reference->mb_width * 16, chroma_rows = job->scroll_y >> 1;
+	for (uint32_t mb = begin * patch->mb_width; mb < end * patch->mb_width; mb++) {
 		if (!job->moved[mb]) {
 			continue;
 		}
@@ -456,7 +471,9 @@ static void undo_pass(struct sc_patch *patch, const struct sc_patch_job *job) {
 const uint8_t *sc_patch_encode(struct sc_patch *patch, const struct sc_patch_job *job, size_t *bytes, uint32_t *qp) {
 	struct pass pass = {.qp = SHARP_QP};
 	if (job->moved) {
-		move_blocks(patch, job);
+		struct move move = {patch, job};
+		sc_bands_run(job->bands, job->reference->mb_height, keep_rows, &move);
+		sc_bands_run(job->bands, job->reference->mb_height, move_rows, &move);
 	}
 	uint32_t needed = 0;
 	for (uint32_t i = 0; i < job->count; i++) {

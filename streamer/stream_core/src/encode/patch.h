@@ -8,6 +8,7 @@
 #include "encode/syntax.h"
 
 struct sc_patch;
+struct sc_bands;
 
 /* A macroblock to code. */
 struct sc_patch_block {
@@ -24,6 +25,7 @@ struct sc_patch_job {
 	bool nv12;
 	const struct sc_reference *reference;
 	const struct sc_syntax *syntax;
+	struct sc_bands *bands; /* who helps with a large change; NULL: nobody */
 	uint32_t frame_num;
 	/* By macroblock, not 0: it is predicted from `scroll_y` rows further down (up when negative); NULL: nothing is. All of the block that
 	 * it comes from lies within the reference. */

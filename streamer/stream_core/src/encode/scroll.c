@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "encode/scroll.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "encode/bands.h"
 #include "encode/luma_error.h"
 
 enum {
@@ -71,14 +73,31 @@ static uint32_t find_box(const struct sc_patch_job *job, const uint8_t *is_chang
 	return count;
 }
 
-static void sum_rows(const uint8_t *plane, ptrdiff_t stride, const struct box *box, uint32_t columns, int32_t *out) {
-	for (uint32_t y = box->y0; y < box->y1; y++) {
-		const uint8_t *row = plane + (ptrdiff_t)y * stride + box->x0;
-		int32_t sum = 0;
-		for (uint32_t x = 0; x < columns; x++) {
-			sum += row[x];
-		}
-		out[y - box->y0] = sum;
+static int32_t sum_row(const uint8_t *row, uint32_t columns) {
+	int32_t sum = 0;
+	for (uint32_t x = 0; x < columns; x++) {
+		sum += row[x];
+	}
+	return sum;
+}
+
+struct sums {
+	struct sc_scroll *scroll;
+	const struct sc_patch_job *job;
+	const struct box *box;
+};
+
+/* Sum rows of both pictures, by 16. */
+static void sum_rows(void *context, uint32_t begin, uint32_t end) {
+	const struct sums *sums = context;
+	const struct box *box = sums->box;
+	const struct sc_reference *reference = sums->job->reference;
+	const struct sc_encoder_picture *picture = sums->job->picture;
+	uint32_t columns = box->x1 - box->x0 < MAX_COLUMNS ? box->x1 - box->x0 : MAX_COLUMNS;
+	for (uint32_t row = begin * 16; row < end * 16 && box->y0 + row < box->y1; row++) {
+		ptrdiff_t y = box->y0 + row;
+		sums->scroll->picture[row] = sum_row(picture->planes + y * (ptrdiff_t)picture->stride + box->x0, columns);
+		sums->scroll->reference[row] = sum_row(reference->luma + y * reference->luma_stride + box->x0, columns);
 	}
 }
 
@@ -111,15 +130,29 @@ static const uint8_t *picture_luma(
 	return block->luma;
 }
 
-/* Mark what the vector serves; returns whether that is a good part of what changed. */
-static bool mark(struct sc_scroll *scroll, const struct sc_patch_job *job, const struct box *box, int shift,
-	uint32_t changed, const uint32_t *errors, uint8_t *is_changed, uint8_t *moved) {
-	uint32_t width = job->reference->mb_width, blocks = width * job->reference->mb_height, count = 0;
-	memset(moved, 0, blocks);
-	for (uint32_t mb = 0; mb < blocks; mb++) {
+struct marks {
+	struct sc_scroll *scroll;
+	const struct sc_patch_job *job;
+	const struct box *box;
+	int shift;
+	const uint32_t *errors;
+	const uint8_t *is_changed;
+	uint8_t *moved;
+	atomic_uint count;
+};
+
+/* Mark what the vector serves. */
+static void mark_rows(void *context, uint32_t begin, uint32_t end) {
+	struct marks *marks = context;
+	const struct sc_patch_job *job = marks->job;
+	const struct box *box = marks->box;
+	const int shift = marks->shift;
+	uint32_t width = job->reference->mb_width, count = 0;
+	memset(marks->moved + begin * width, 0, (size_t)(end - begin) * width);
+	for (uint32_t mb = begin * width; mb < end * width; mb++) {
 		int64_t from = (int64_t)(mb / width) * 16 + shift;
 		/* What comes in at the border is new. */
-		if (!is_changed[mb] || from < box->y0 || from + 16 > box->y1) {
+		if (!marks->is_changed[mb] || from < box->y0 || from + 16 > box->y1) {
 			continue;
 		}
 		struct sc_block_pixels block;
@@ -128,18 +161,18 @@ static bool mark(struct sc_scroll *scroll, const struct sc_patch_job *job, const
 		const struct sc_block_target target = sc_reference_block(job->reference, mb % width, mb / width);
 		const uint8_t *old = target.luma + shift * target.luma_stride;
 		uint32_t error = sc_luma_error(source, stride, old, target.luma_stride), unmoved = 0;
-		scroll->errors[mb] = error;
+		marks->scroll->errors[mb] = error;
 		if (error > GOOD_LUMA) {
 			unmoved = sc_luma_error(source, stride, target.luma, target.luma_stride);
 		}
 		if (error <= GOOD_LUMA || error < unmoved / CLEAR) {
 			/* What was coarse stays as coarse while it moves. Chroma that does not follow is rare, and refinement looks at it. */
-			bool is_as_before = error <= GOOD_LUMA + error_before(job, errors, mb, from) * 5 / 4;
-			moved[mb] = is_as_before ? 2 : 1;
+			bool is_as_before = error <= GOOD_LUMA + error_before(job, marks->errors, mb, from) * 5 / 4;
+			marks->moved[mb] = is_as_before ? 2 : 1;
 			count++;
 		}
 	}
-	return count >= changed / 3;
+	atomic_fetch_add_explicit(&marks->count, count, memory_order_relaxed);
 }
 
 int sc_scroll_find(
@@ -149,9 +182,8 @@ int sc_scroll_find(
 	if (changed < MIN_BLOCKS || box.y1 - box.y0 < MIN_ROWS) {
 		return 0;
 	}
-	uint32_t columns = box.x1 - box.x0 < MAX_COLUMNS ? box.x1 - box.x0 : MAX_COLUMNS;
-	sum_rows(job->picture->planes, (ptrdiff_t)job->picture->stride, &box, columns, scroll->picture);
-	sum_rows(job->reference->luma, job->reference->luma_stride, &box, columns, scroll->reference);
+	struct sums sums = {scroll, job, &box};
+	sc_bands_run(job->bands, (box.y1 - box.y0 + 15) / 16, sum_rows, &sums);
 	int rows = (int)(box.y1 - box.y0), limit = rows / 2 < SC_MAX_SCROLL ? rows / 2 : SC_MAX_SCROLL, best = 0;
 	int64_t none = mismatch(scroll, rows, 0), least = none;
 	for (int shift = -limit; shift <= limit; shift++) {
@@ -161,7 +193,13 @@ int sc_scroll_find(
 			best = shift;
 		}
 	}
-	if (!best || least * GAIN > none || !mark(scroll, job, &box, best, changed, errors, is_changed, moved)) {
+	if (!best || least * GAIN > none) {
+		return 0;
+	}
+	struct marks marks = {scroll, job, &box, best, errors, is_changed, moved, 0};
+	sc_bands_run(job->bands, job->reference->mb_height, mark_rows, &marks);
+	/* A vector that serves only a small part of what changed is none. */
+	if (marks.count < changed / 3) {
 		return 0;
 	}
 	for (uint32_t mb = 0; mb < job->reference->mb_width * job->reference->mb_height; mb++) {

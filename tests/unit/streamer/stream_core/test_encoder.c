@@ -118,14 +118,15 @@ static void draw(uint8_t *planes, size_t bytes, uint32_t stride, const struct sc
 	planes[bytes - 1 - next_random(state) % (bytes / 3)] = (uint8_t)value;
 }
 
-static void pictures_of_any_damage_are_encoded(uint32_t width, uint32_t height, bool nv12, uint32_t bitrate_bps) {
+static void pictures_of_any_damage_are_encoded(
+	uint32_t width, uint32_t height, bool nv12, uint32_t bitrate_bps, uint32_t threads) {
 	uint32_t stride = (width + 63) / 64 * 64, state = width + height;
 	size_t bytes = (size_t)stride * height * 3 / 2;
 	uint8_t *planes = malloc(bytes); /* just so large: reading behind it is found */
 	CHECK(planes);
 	memset(planes, 128, bytes);
 	const struct sc_encoder_params params = {
-		.width = width, .height = height, .fps = 60, .bitrate_bps = bitrate_bps, .threads = 2, .nv12 = nv12};
+		.width = width, .height = height, .fps = 60, .bitrate_bps = bitrate_bps, .threads = threads, .nv12 = nv12};
 	struct sc_encoder *encoder;
 	char text[SC_ENCODER_TEXT_BYTES];
 	CHECK(sc_encoder_create(&params, &encoder, text) == SC_OK);
@@ -205,10 +206,11 @@ int main(void) {
 		return SKIPPED;
 	}
 	sc_encoder_destroy(encoder);
-	pictures_of_any_damage_are_encoded(320, 240, false, 2000000);
-	pictures_of_any_damage_are_encoded(642, 364, true, 20000000);
-	pictures_of_any_damage_are_encoded(50, 20, false, 300000);
-	pictures_of_any_damage_are_encoded(16, 16, true, 300000);
+	pictures_of_any_damage_are_encoded(320, 240, false, 2000000, 2);
+	pictures_of_any_damage_are_encoded(642, 364, true, 20000000, 2);
+	pictures_of_any_damage_are_encoded(50, 20, false, 300000, 2);
+	pictures_of_any_damage_are_encoded(16, 16, true, 300000, 2);
+	pictures_of_any_damage_are_encoded(1286, 724, false, 20000000, 4); /* with helpers */
 	what_is_wrong_is_named();
 	return 0;
 }

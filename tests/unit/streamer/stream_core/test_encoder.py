@@ -155,6 +155,25 @@ def test_what_scrolls_stays_sharp(pixel_format: PixelFormat) -> None:
     assert patches > 15
 
 
+def test_helpers_leave_nothing_out() -> None:
+    settings = replace(SETTINGS, width=1284, height=724, bitrate_bps=60_000_000, threads=4)
+    screen = Screen(settings)
+    for _ in range(40):
+        screen.draw(200)
+    screen.encode()
+    screen.refine()
+    patches = 0
+    for shift in (3, -5, 40, -2, 17, -64, 1, 8):
+        for plane, part in zip(screen.source(), (1, 2, 2), strict=True):
+            plane[:] = np.roll(plane, 2 * shift // part, axis=0)
+        damage = [Rect(0, 0, 1284, 724), screen.draw(60)]
+        screen.encode(damage)
+        patches += screen.encoder.statistics.is_patch
+        screen.refine()
+        assert screen.psnr_db() >= 44, f"rows are missing after {shift}"
+    assert patches >= 4
+
+
 def test_a_change_reaches_the_viewer_even_where_the_rate_is_small() -> None:
     screen = Screen(replace(SETTINGS, bitrate_bps=200_000))
     screen.encode()
