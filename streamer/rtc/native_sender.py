@@ -236,6 +236,7 @@ class NativeSender:
         """Send nothing more. May be called twice."""
         self._is_closed = True
         self.follow(None)
+        self._sender.close()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -101,6 +101,9 @@ enum sc_result sc_sender_create(const struct sc_sender_params *params, struct sc
 /* End a sender, unsent packets included. NULL is taken. The caller sees to it that no other call is under way. */
 void sc_sender_destroy(struct sc_sender *sender);
 
+/* Send nothing more, and give the memory of packets back: 10 MB when much was sent. Counters stay. Every other call may still be made, and does nothing. */
+void sc_sender_close(struct sc_sender *sender);
+
 /* Send on this socket from now on: `borrow_fd` is dup'ed. `host` and `port` are where to, numeric; a NULL host: the socket is connected,
  * or is one end of a socket pair whose other end forwards datagrams. -1 as `borrow_fd`: there is no path any more.
  * Packets that wait go the new way. On failure the sender has no path. */

@@ -71,8 +71,7 @@ struct sc_bands *sc_bands_create(uint32_t threads) {
 	pthread_cond_init(&bands->begun, NULL);
 	pthread_cond_init(&bands->ended, NULL);
 	const uint32_t wanted = threads - 1 < MAX_HELPERS ? threads - 1 : MAX_HELPERS;
-	while (bands->helper_count < wanted &&
-		   !pthread_create(&bands->helpers[bands->helper_count], NULL, help, bands)) {
+	while (bands->helper_count < wanted && !pthread_create(&bands->helpers[bands->helper_count], NULL, help, bands)) {
 		bands->helper_count++;
 	}
 	return bands;

@@ -39,7 +39,8 @@ struct sc_sender {
 	sc_packetise packetise;
 	struct sc_rtp_template form;
 	struct sc_srtp srtp;
-	struct sc_history history;
+	struct sc_history history; /* empty when closed */
+	bool is_closed;
 	struct sc_frames frames;
 	struct sc_pacer pacer;
 	struct sc_path path;
@@ -266,8 +267,21 @@ static bool take_payload(struct sc_payload_sink *sink, const struct sc_payload_p
 	return sc_history_append(&own->sender->history, parts, part_count, own->frame->rtp_time, own->frame->capture_ntp);
 }
 
+void sc_sender_close(struct sc_sender *sender) {
+	pthread_mutex_lock(&sender->mutex);
+	sender->is_closed = true;
+	sender->is_paced = false;
+	sc_path_open(&sender->path, -1, NULL, 0);
+	sc_history_finish(&sender->history);
+	pthread_mutex_unlock(&sender->mutex);
+}
+
 enum sc_result sc_sender_send_frame(struct sc_sender *sender, const struct sc_frame *frame, uint64_t now_ns) {
 	pthread_mutex_lock(&sender->mutex);
+	if (sender->is_closed) {
+		pthread_mutex_unlock(&sender->mutex);
+		return SC_AGAIN;
+	}
 	struct sc_history *history = &sender->history;
 	enum sc_result ret = SC_AGAIN;
 	if (frame->is_keyframe) {
@@ -403,7 +417,7 @@ uint32_t sc_sender_retransmit(struct sc_sender *sender, const uint16_t *sequence
 
 enum sc_result sc_sender_set_path(struct sc_sender *sender, int borrow_fd, const char *host, uint16_t port) {
 	pthread_mutex_lock(&sender->mutex);
-	const enum sc_result ret = sc_path_open(&sender->path, borrow_fd, host, port);
+	const enum sc_result ret = sender->is_closed ? SC_OK : sc_path_open(&sender->path, borrow_fd, host, port);
 	pthread_mutex_unlock(&sender->mutex);
 	return ret;
 }

@@ -110,6 +110,25 @@ static void test_what_a_keyframe_has_made_useless_is_not_sent_again(void) {
 	bench_finish(&bench);
 }
 
+static void test_a_closed_sender_does_nothing(void) {
+	struct sender_bench bench;
+	bench_init(&bench, true, 100);
+	CHECK(bench_send(&bench, 3000, 7, true, start_ns) == SC_OK);
+	drain(&bench);
+	sc_sender_close(bench.sender);
+	sc_sender_close(bench.sender);
+	static const uint16_t lost[] = {100};
+	CHECK(bench_send(&bench, 3000, 8, true, start_ns + MS) == SC_AGAIN);
+	CHECK(!sc_sender_retransmit(bench.sender, lost, 1, start_ns + 20 * MS));
+	CHECK(!sc_sender_remembered_bytes(bench.sender, 100, start_ns + 20 * MS));
+	CHECK(sc_sender_set_path(bench.sender, 0, NULL, 0) == SC_OK);
+	sc_sender_pump(bench.sender, start_ns + 30 * MS);
+	const struct sc_sender_state state = bench_state(&bench);
+	CHECK(state.packets == 3 && !state.unsent_bytes && state.next_ns == UINT64_MAX && !state.is_blocked);
+	CHECK(!drain(&bench));
+	bench_finish(&bench);
+}
+
 static void test_without_rtx_the_same_bytes_go_again(void) {
 	struct sender_bench bench;
 	struct received first, again;
@@ -364,6 +383,7 @@ int main(void) {
 	test_roll_over();
 	test_rtx();
 	test_what_a_keyframe_has_made_useless_is_not_sent_again();
+	test_a_closed_sender_does_nothing();
 	test_without_rtx_the_same_bytes_go_again();
 	test_resends_are_limited();
 	test_the_oldest_packets_are_forgotten();
