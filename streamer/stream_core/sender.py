@@ -242,5 +242,5 @@ class Sender:
         check(lib.sc_sender_dump(self._raw, fd), "dump")
 
     def close(self) -> None:
-        """Send nothing more, and give memory back. Any call may still be made, and does nothing. May be called twice."""
+        """Send nothing more, and give memory back. Any call may still be made, and does nothing."""
         lib.sc_sender_close(self._raw)
