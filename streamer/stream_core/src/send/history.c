@@ -4,13 +4,17 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 bool sc_history_init(struct sc_history *history, size_t payload_bytes, uint16_t first_sequence) {
 	/* The index begins as the sequence number does: its low 16 bits are the number, those above the roll-over counter. */
 	*history = (struct sc_history){
 		.payload_bytes = payload_bytes, .head = first_sequence, .next = first_sequence, .fixed = first_sequence};
 	history->packets = calloc(SC_HISTORY_PACKETS, sizeof(*history->packets));
-	history->payloads = calloc(SC_HISTORY_PACKETS, payload_bytes);
+	/* Not from the heap: only what is written takes memory, and all of it goes back at once. */
+	void *payloads =
+		mmap(NULL, SC_HISTORY_PACKETS * payload_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	history->payloads = payloads == MAP_FAILED ? NULL : payloads;
 	if (!history->packets || !history->payloads) {
 		sc_history_finish(history);
 		return false;
@@ -20,7 +24,9 @@ bool sc_history_init(struct sc_history *history, size_t payload_bytes, uint16_t 
 
 void sc_history_finish(struct sc_history *history) {
 	free(history->packets);
-	free(history->payloads);
+	if (history->payloads) {
+		munmap(history->payloads, SC_HISTORY_PACKETS * history->payload_bytes);
+	}
 	*history = (struct sc_history){0};
 }
 
