@@ -173,6 +173,7 @@ def test_wrong_commands_end_their_client_only(server: VenusServer, bystander: No
         client.open_device(ring)
         ring.write(ATTACKS[name](client, ring))
         ring.wait_fatal()
+    server.wait_log(lines + 1)
     said = server.log.splitlines()[lines:]
     assert 1 <= len(said) <= 6, f"{len(said)} lines in the log: {said[:10]}"
 
