@@ -49,6 +49,19 @@ def test_all_options_are_read(tmp_path: Path) -> None:
     )
 
 
+def test_machine_has_options_of_its_own(tmp_path: Path) -> None:
+    qemu = ["qemu-system-x86_64", "-m", "2G", "--", "-display"]
+    settings = parse_settings(["vm", "--display-source", "dbus", "--fps", "30", "--", *qemu])
+    assert settings == Settings(mode="vm", command=tuple(qemu), display_source="dbus", fps=30)
+    with socket.socket(socket.AF_UNIX) as qmp:
+        qmp.bind(str(tmp_path / "qmp"))
+        settings = parse_settings(["vm", "--attach", str(tmp_path / "qmp")])
+        assert (settings.attach, settings.command) == (tmp_path / "qmp", ())
+        for line in ("--attach QMP -- qemu", "--attach QMP --display-source vhost-user"):
+            with pytest.raises(SettingsError):
+                parse_settings(["vm", *line.replace("QMP", str(tmp_path / "qmp")).split()])
+
+
 @pytest.mark.parametrize(
     ("line", "hint"),
     [
@@ -58,6 +71,8 @@ def test_all_options_are_read(tmp_path: Path) -> None:
         ("desktop --tls-cert /missing --tls-key /missing", "no such file"),
         ("run", "-- CMD"),
         ("run --", "-- CMD"),
+        ("vm", "qemu-system"),
+        ("vm --attach /missing", "-qmp unix:"),
         ("desktop -- xterm", "heliograph run"),
     ],
 )

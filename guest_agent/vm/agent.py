@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The VM agent's parts, wired together: one machine, from QEMU's start, or ours, to the end of either."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
+from pathlib import Path
+
+from guest_agent.children import ChildError, Children
+from guest_agent.display_link import run_display_link
+from guest_agent.gateway_link import AgentError, GatewayLink, SessionOver
+from guest_agent.messages import AgentReady, Exited, Message
+from guest_agent.streamer_server import StreamerServer
+from guest_agent.vm.dbus_connection import DBusError
+from guest_agent.vm.dbus_display import DBusDisplay
+from guest_agent.vm.dbus_source import DBusSource
+from guest_agent.vm.guest import MachineGuest
+from guest_agent.vm.qemu_command import CommandError, Paths, Source, complete
+from guest_agent.vm.qemu_process import QemuError, QemuProcess
+from guest_agent.vm.qmp import Qmp, QmpError
+from guest_agent.vm.vhost_display import VhostDisplay
+
+_log = logging.getLogger(__name__)
+
+# QEMU answers when its main loop is free: a guest's disk, or a render worker that is being replaced, may hold it.
+_QMP_PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the VM agent was started with. One of `attach` and `command` is given."""
+
+    control_fd: int
+    agent_fd: int
+    display_path: str
+    machine_path: str
+    session_directory: Path
+    size: tuple[int, int]
+    outputs: int = 1
+    sound_fd: int | None = None
+    source: Source | None = None
+    attach: Path | None = None
+    command: tuple[str, ...] = ()
+
+
+class VmAgent:
+    """Speaks for one machine; loop thread only."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        # Ours alone within the session's directory.
+        self._directory = settings.session_directory / "machine"
+
+    async def run(self) -> int:
+        """Run until the machine ends or the session does; return the exit code for this process."""
+        children = Children()
+        control = await GatewayLink.open(self._settings.control_fd)
+        expected = (ChildError, CommandError, QemuError, QmpError, DBusError)
+        try:
+            return await control.run_session(
+                lambda: self._serve(children, control), lambda message: None, expected
+            )
+        finally:
+            await children.end_all()
+            children.close()
+            shutil.rmtree(self._directory, ignore_errors=True)
+            if control.is_gone:
+                shutil.rmtree(self._settings.session_directory, ignore_errors=True)
+            await control.close()
+
+    async def _serve(self, children: Children, control: GatewayLink) -> None:
+        settings = self._settings
+        if settings.attach is not None:
+            await self._serve_attached(settings.attach, control)
+            return
+        self._directory.mkdir(mode=0o700)
+        paths = Paths(self._directory / "qmp.sock", self._directory / "gpu.sock")
+        command = complete(
+            settings.command,
+            paths,
+            source=settings.source,
+            size=settings.size,
+            outputs=settings.outputs,
+            has_sound=settings.sound_fd is not None,
+        )
+        qemu = QemuProcess(children, command)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_watch(qemu, control))
+            if command.source == "vhost-user":
+                await self._serve_vhost(qemu, paths, control)
+            else:
+                async with await Qmp.open(await qemu.connect(paths.qmp)) as qmp:
+                    await self._serve_dbus(qmp, control)
+
+    async def _serve_attached(self, path: Path, control: GatewayLink) -> None:
+        try:
+            qmp = await Qmp.connect(str(path))
+        except OSError as error:
+            raise AgentError(f"cannot connect to QEMU at {path}: {error.strerror}") from error
+        async with qmp, asyncio.TaskGroup() as tasks:
+            tasks.create_task(_watch_attached(qmp, control))
+            await self._serve_dbus(qmp, control)
+
+    async def _serve_vhost(self, qemu: QemuProcess, paths: Paths, control: GatewayLink) -> None:
+        """The render worker is the machine's display device."""
+        machine: asyncio.Future[tuple[Qmp, DBusDisplay]] = asyncio.get_running_loop().create_future()
+
+        async def resume() -> None:
+            qmp, _ = await machine
+            await _set_up_again(qmp)
+
+        async def set_size(scanout_id: int, width: int, height: int) -> None:
+            _, display = await machine
+            await _set_size(display, scanout_id, width, height)
+
+        vhost = VhostDisplay(
+            qemu, machine_path=self._settings.machine_path, gpu_path=paths.gpu, resume=resume, set_size=set_size
+        )
+        async with asyncio.TaskGroup() as tasks:
+            # QEMU answers nobody before its device is served.
+            tasks.create_task(vhost.run())
+            tasks.create_task(vhost.tell_sizes())
+            async with await Qmp.open(await qemu.connect(paths.qmp)) as qmp:
+                display = await DBusDisplay.open(qmp)
+                with contextlib.closing(display):
+                    machine.set_result((qmp, display))
+                    await vhost.is_attached.wait()
+                    control.send(AgentReady("vhost-user"))
+                    await self._serve_input(qmp, display)
+
+    async def _serve_dbus(self, qmp: Qmp, control: GatewayLink) -> None:
+        """QEMU hands its display over."""
+        display = await DBusDisplay.open(qmp)
+        with contextlib.closing(display):
+            source = DBusSource(display, lambda: control.send(AgentReady("D-Bus")))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(source.run())
+                tasks.create_task(run_display_link(self._settings.display_path, source))
+                await self._serve_input(qmp, display)
+
+    async def _serve_input(self, qmp: Qmp, display: DBusDisplay) -> None:
+        """What is the same for both; until cancelled."""
+
+
+async def _watch(qemu: QemuProcess, control: GatewayLink) -> None:
+    code = await asyncio.shield(qemu.ended)
+    _log.info("QEMU ended with code %d", code)
+    control.send(Exited(code))
+    raise SessionOver
+
+
+async def _watch_attached(qmp: Qmp, control: GatewayLink) -> None:
+    await qmp.wait_closed()
+    _log.info("the machine has ended")
+    control.send(Exited(0))
+    raise SessionOver
+
+
+async def _set_up_again(qmp: Qmp) -> None:
+    """Let QEMU set its vhost-user devices up again: it does when a machine goes on."""
+    try:
+        status = await qmp.execute("query-status")
+        if status.get("running") is True:
+            await qmp.execute("stop", timeout_s=_QMP_PATIENCE_S)
+            await qmp.execute("cont", timeout_s=_QMP_PATIENCE_S)
+    except QmpError as error:
+        _log.error("the machine's display could not be set up again: %s; resetting the guest brings it back", error)
+
+
+async def _set_size(display: DBusDisplay, scanout_id: int, width: int, height: int) -> None:
+    consoles = display.graphic_consoles
+    if scanout_id >= len(consoles):
+        return
+    try:
+        await display.set_ui_info(consoles[scanout_id], width, height)
+    except DBusError as error:
+        _log.warning("the size of output %d was not told: %s", scanout_id, error)
