@@ -403,7 +403,7 @@ qemu_emulator() {
 	fi
 }
 
-# Get the packages that the tests' guest is made of; where that cannot be, $problem says why.
+# Get the packages that the tests' guest is made of (libdrm-dev: headers of its programs); where that cannot be, $problem says why.
 get_guest() {
 	local kernel
 	if [[ $(dpkg --print-architecture) != amd64 ]]; then
@@ -419,7 +419,7 @@ get_guest() {
 		return 1
 	fi
 	problem="Downloading it failed: check the network, then run make setup again."
-	apart_download "Test guest" "$apart/guest" "$kernel" busybox-static || return 1
+	apart_download "Test guest" "$apart/guest" "$kernel" busybox-static libdrm-dev || return 1
 	rm -rf "$guest"
 	mkdir -p "${guest%/*}" && mv "$apart/guest" "$guest"
 }
@@ -427,7 +427,8 @@ get_guest() {
 test_guest() {
 	local problem=
 	command -v apt-get >/dev/null || return 0
-	if compgen -G "$guest/linux-image-*.deb" >/dev/null && compgen -G "$guest/busybox-static_*.deb" >/dev/null; then
+	if compgen -G "$guest/linux-image-*.deb" >/dev/null && compgen -G "$guest/busybox-static_*.deb" >/dev/null &&
+		compgen -G "$guest/libdrm-dev_*.deb" >/dev/null; then
 		say "Test guest: its packages are in build/vm/dl"
 	elif qemu_version qemu-system-x86_64 >/dev/null || qemu_version "$qemu/bin/qemu-system-x86_64" >/dev/null; then
 		get_guest || warn "No guest for tests of virtual machines: $problem They are left out."
