@@ -194,23 +194,33 @@ class GuestJob:
 class GuestShell:
     """Commands in the guest, by a virtio-serial port's socket (frames: tests/support/vm_guest/portshell.c)."""
 
-    def __init__(self, path: Path) -> None:
-        """Connect; the guest need not be there yet, QEMU must.
+    def __init__(self, path: Path, timeout_s: float = REPLY_SECONDS) -> None:
+        """Connect; the guest need not be there yet. QEMU may need `timeout_s` to start.
 
         Raises:
-            OSError: nobody listens there.
+            GuestError: nobody listens there.
         """
         self.failure: str | None = None
         self._jobs: dict[int, GuestJob] = {}
         self._next = secrets.randbelow(0x10000)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self._socket.connect(str(path))
-        except BaseException:
-            self._socket.close()
-            raise
+        self._socket = self._connect(path, timeout_s)
         self._reader = threading.Thread(target=self._read, name="guest shell", daemon=True)
         self._reader.start()
+
+    def _connect(self, path: Path, timeout_s: float) -> socket.socket:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self.check()
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                connection.connect(str(path))
+            except (FileNotFoundError, ConnectionRefusedError) as error:
+                connection.close()
+                if time.monotonic() > deadline:
+                    raise GuestError(f"QEMU does not listen at {path}: {error.strerror}") from error
+                time.sleep(0.01)
+            else:
+                return connection
 
     def spawn(self, command: str) -> GuestJob:
         """Start a command (for /bin/sh) and return at once; 16 may run."""
@@ -300,9 +310,9 @@ class GuestShell:
 class _MachineShell(GuestShell):
     """A shell that knows when its machine has ended."""
 
-    def __init__(self, path: Path, machine: VirtualMachine) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, machine: VirtualMachine, timeout_s: float) -> None:
         self._machine = machine
+        super().__init__(path, timeout_s)
 
     def check(self) -> None:
         self._machine.check()
@@ -359,8 +369,7 @@ class VirtualMachine:
     def shell(self) -> GuestShell:
         """The guest's shell; the methods below are its."""
         if self._shell is None:
-            self.check()
-            self._shell = _MachineShell(self._folder / "shell.sock", self)
+            raise GuestError("QEMU is not started")
         return self._shell
 
     def __enter__(self) -> Self:
@@ -390,12 +399,7 @@ class VirtualMachine:
                 pass_fds=self._pass_fds,
                 preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
             )
-        deadline = time.monotonic() + timeout_s
-        while not (self._folder / "shell.sock").exists():
-            self.check()
-            if time.monotonic() > deadline:
-                raise GuestError(f"QEMU made no sockets in time\n{self.tell()}")
-            time.sleep(0.01)
+        self._shell = _MachineShell(self._folder / "shell.sock", self, timeout_s)
 
     def boot(self, timeout_s: float = BOOT_SECONDS) -> None:
         """Wait until the guest takes commands.

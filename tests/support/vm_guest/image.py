@@ -77,9 +77,9 @@ def _find_packages(folder: Path) -> dict[str, Path]:
 def _key(packages: dict[str, Path]) -> str:
     """What the guest is made of; a change makes it anew."""
     key = hashlib.sha256("\n".join(path.name for path in packages.values()).encode())
-    for path in sorted(_HERE.iterdir()):
-        if path.is_file():
-            key.update(path.name.encode() + path.read_bytes())
+    makers = [_HERE / name for name in ("image.py", "initramfs.py", "kernel.py", "init")]
+    for path in (*makers, *sorted(_HERE.glob("*.[ch]"))):
+        key.update(path.name.encode() + path.read_bytes())
     return key.hexdigest()
 
 
