@@ -12,12 +12,12 @@ from typing import Any
 MAX_NUMBERS = 1024
 
 
-def _field(check: Callable[[Any], Any]) -> Any:
-    return dataclasses.field(metadata={"check": check})
+def _field(check: Callable[[Any], Any], default: Any = dataclasses.MISSING) -> Any:
+    return dataclasses.field(default=default, metadata={"check": check})
 
 
-def integer(minimum: int, maximum: int) -> Any:
-    """An int within minimum…maximum. True and 1.0 are none."""
+def integer(minimum: int, maximum: int, *, default: Any = dataclasses.MISSING) -> Any:
+    """An int within minimum…maximum. True and 1.0 are none. A field with a `default` may be left out."""
 
     def check(value: Any) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
@@ -26,7 +26,7 @@ def integer(minimum: int, maximum: int) -> Any:
             raise ValueError(f"must be within {minimum}…{maximum}")
         return value
 
-    return _field(check)
+    return _field(check, default)
 
 
 def number(limit: float) -> Any:

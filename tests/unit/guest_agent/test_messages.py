@@ -13,6 +13,8 @@ GOOD: list[tuple[MessageSet, Message]] = [
     (messages.STREAMER_TO_AGENT, messages.Key(0x20AC, True)),
     (messages.STREAMER_TO_AGENT, messages.Text("Grüße 😀")),
     (messages.STREAMER_TO_AGENT, messages.Motion(1.5, -3.0)),
+    (messages.STREAMER_TO_AGENT, messages.Motion(1.5, -3.0, 15)),
+    (messages.STREAMER_TO_AGENT, messages.Touch(15, "cancel", 1.5, 2.0, 3)),
     (messages.STREAMER_TO_AGENT, messages.Relative(-1.0, 0.25)),
     (messages.STREAMER_TO_AGENT, messages.Button(9, False)),
     (messages.STREAMER_TO_AGENT, messages.Wheel(0.0, -0.5)),
@@ -21,6 +23,7 @@ GOOD: list[tuple[MessageSet, Message]] = [
     (messages.AGENT_TO_STREAMER, messages.Clipboard("")),
     (messages.AGENT_TO_STREAMER, messages.Error("key.keysym: is missing")),
     (messages.AGENT_TO_STREAMER, messages.Sound(True)),
+    (messages.AGENT_TO_STREAMER, messages.Pointer(True)),
     (messages.GATEWAY_TO_AGENT, messages.Stop()),
     (messages.GATEWAY_TO_AGENT, messages.Graphics("gpu", False)),
     (messages.AGENT_TO_GATEWAY, messages.AgentReady(":7")),
@@ -47,6 +50,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"type": "text", "text": "\ud800"}, "text.text: is not valid Unicode"),
     ({"type": "motion", "x": 1e999, "y": 0}, "motion.x: must be within ±1e+06"),
     ({"type": "motion", "x": 0, "y": 10**400}, "motion.y: must be within ±1e+06"),
+    ({"type": "motion", "x": 0, "y": 0, "scanout": 16}, "motion.scanout: must be within 0…15"),
+    ({"type": "motion", "x": 0, "y": 0, "scanout": True}, "motion.scanout: must be an integer"),
+    ({"type": "touch", "phase": "down", "x": 0, "y": 0}, "touch.id: is missing"),
+    ({"type": "touch", "id": 16, "phase": "down", "x": 0, "y": 0}, "touch.id: must be within 0…15"),
+    (
+        {"type": "touch", "id": 1, "phase": "hover", "x": 0, "y": 0},
+        "touch.phase: must be one of 'down', 'move', 'up', 'cancel'",
+    ),
     ({"type": "relative", "dx": "1", "dy": 0}, "relative.dx: must be a number"),
     ({"type": "button", "button": 4, "down": True}, "button.button: must be one of 1, 2, 3, 8, 9"),
     ({"type": "button", "button": True, "down": True}, "button.button: must be one of 1, 2, 3, 8, 9"),
@@ -75,3 +86,7 @@ def test_signal_wants_an_object_and_metrics_numbers() -> None:
         messages.STREAMER_TO_GATEWAY.parse({"type": "metrics", "values": {"a": "1"}})
     with pytest.raises(MessageError, match=r"^viewer_opened\.role: must be one of 'control', 'view'$"):
         messages.GATEWAY_TO_STREAMER.parse({"type": "viewer_opened", "viewer": 1, "role": "root"})
+
+
+def test_a_motion_without_a_scanout_is_on_the_first() -> None:
+    assert messages.STREAMER_TO_AGENT.parse({"type": "motion", "x": 1, "y": 2}) == messages.Motion(1, 2, 0)
