@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from streamer.config import (
     LOG_LEVELS,
     MAX_FPS,
+    MAX_OUTPUTS,
     Settings,
     SettingsError,
     configure_logging,
@@ -197,6 +198,18 @@ def _add_session_options(parser: argparse.ArgumentParser) -> None:
     add = other.add_argument
     add("--name", default=defaults.name, metavar="TEXT", help="the session's name in the browser")
     add("--log-level", choices=LOG_LEVELS, default=defaults.log_level, help="%(default)s")
+
+
+def add_outputs_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option of guests that can have several outputs: virtual machines."""
+    add: Any = parser.add_argument
+    add(
+        "--outputs",
+        type=integer(1, MAX_OUTPUTS),
+        default=Settings().outputs,
+        metavar="N",
+        help="screens that the guest may have, each in a window of the browser; %(default)s",
+    )
 
 
 def add_venus_options(parser: argparse.ArgumentParser) -> None:

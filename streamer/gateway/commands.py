@@ -83,6 +83,7 @@ def streamer_spec(settings: Settings, frames: Path, agent: Path, sound: Path | N
         command=(
             *(*_PYTHON, "streamer.process", "--frames", os.fspath(frames), "--agent", os.fspath(agent)),
             *("--fps", str(settings.fps), "--encoder", settings.encoder, "--size", str(settings.size)),
+            *("--outputs", str(settings.outputs)),
             *options,
         ),
         accepts=STREAMER_TO_GATEWAY,

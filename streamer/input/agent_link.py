@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Iterable
 
 from guest_agent.link import Link, LinkError
-from guest_agent.messages import AGENT_TO_STREAMER, Clipboard, Error, Message, Sound
+from guest_agent.messages import AGENT_TO_STREAMER, Clipboard, Error, Message, Pointer, Sound
 from streamer.rate_limit import RateLimit
 
 _log = logging.getLogger(__name__)
@@ -29,10 +29,12 @@ class AgentLink:
         path: str,
         on_clipboard: Callable[[str], None],
         on_sound: Callable[[bool], None] = lambda is_available: None,
+        on_pointer: Callable[[Pointer], None] = lambda pointer: None,
     ) -> None:
         self._path = path
         self._on_clipboard = on_clipboard
         self._on_sound = on_sound
+        self._on_pointer = on_pointer
         self._sound_news = RateLimit(SOUND_NEWS_PER_S, SOUND_NEWS_AT_ONCE)
         self._link: Link | None = None
 
@@ -82,6 +84,8 @@ class AgentLink:
                             self._on_clipboard(text)
                         case Sound(is_available) if self._sound_news.take():
                             self._on_sound(is_available)
+                        case Pointer():
+                            self._on_pointer(message)
                         case Error(text):
                             _log.warning("the guest agent: %s", text)
             finally:
