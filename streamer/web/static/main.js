@@ -234,6 +234,7 @@ function stats() {
     role: connection.role,
     viewer: connection.viewer,
     output,
+    takesTouch: pointer.takesTouch,
     width: screen.width,
     height: screen.height,
     fps: frameStats.fps,

@@ -74,6 +74,7 @@ export class Pointer {
   }
 
   /** Whether the guest takes touches. */
+  get takesTouch() { return this.#touch === this.#direct; }
   set takesTouch(value) {
     const touch = value ? this.#direct : this.#gestures;
     if (touch === this.#touch) return;
