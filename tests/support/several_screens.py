@@ -29,6 +29,7 @@ from streamer.rtc import overrides
 from streamer.screen import ScreenSettings
 from streamer.session import Session, SessionSettings
 from tests.support.fake_streamer import FakeHealth
+from tests.support.streaming import wait_until
 from tests.support.worker_bench import Guest, worker_bench
 
 
@@ -70,9 +71,7 @@ class SeveralScreens:
 
     async def wait_input(self, message: Message) -> None:
         """Wait until the agent has got exactly this."""
-        async with asyncio.timeout(60):
-            while message not in self.inputs:
-                await asyncio.sleep(0.02)
+        await wait_until(lambda: message in self.inputs)
 
     async def receive(self) -> None:
         while (message := await self.agent.receive()) is not None:
