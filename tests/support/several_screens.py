@@ -17,9 +17,11 @@ import numpy.typing as npt
 
 import render_core
 from guest_agent import virtio_gpu
+from guest_agent.display_link import ADD_REGION
 from guest_agent.link import Link
+from guest_agent.memory import Region
 from guest_agent.messages import STREAMER_TO_AGENT, Message, Signal, ViewerClosed, ViewerOpened
-from guest_agent.virtio_gpu import DisplayMode
+from guest_agent.virtio_gpu import DisplayMode, Format, Rect, ResponseType
 from streamer.config import Settings
 from streamer.encode.profiles import profile_by_name
 from streamer.gateway.access import Access, Role
@@ -42,19 +44,30 @@ class SeveralScreens:
         self.agent = agent
         self.session = session
         self.inputs: list[Message] = []
-        self._resources = 0
+        self._regions: list[Region] = []
 
     def show(self, scanout_id: int, width: int, height: int, colours: tuple[int, int]) -> None:
         """Show a picture whose left half has the first grey, and whose right half the second."""
         picture = np.full((height, width, 4), colours[0], np.uint8)
         picture[:, width // 2 :] = colours[1]
-        self._resources += 1
-        self.guest.show(self._resources, width, height, scanout_id=scanout_id, pixels=picture.tobytes())
-        self.guest.flush(self._resources, 0, 0, width, height)
+        region = Region("guest", picture.nbytes)
+        self._regions.append(region)
+        with region.map() as memory:
+            memory[: picture.nbytes] = picture.tobytes()
+        number = len(self._regions)
+        _, answer = self.guest.ask(2, ADD_REGION.pack(region.address, region.size_bytes, 0), region.fd)
+        assert virtio_gpu.response_type(answer) == ResponseType.OK_NODATA
+        for command in (
+            virtio_gpu.create_blob(number, region.address, region.size_bytes),
+            virtio_gpu.set_scanout_blob(scanout_id, number, width, height, Format.B8G8R8X8_UNORM),
+            virtio_gpu.flush(number, Rect(0, 0, width, height)),
+        ):
+            assert self.guest.control(command) == ResponseType.OK_NODATA
 
     def turn_off(self, scanout_id: int) -> None:
         """Show nothing there."""
-        assert self.guest.control(virtio_gpu.set_scanout_blob(scanout_id, 0, 0, 0, virtio_gpu.Format.B8G8R8X8_UNORM))
+        command = virtio_gpu.set_scanout_blob(scanout_id, 0, 0, 0, Format.B8G8R8X8_UNORM)
+        assert self.guest.control(command) == ResponseType.OK_NODATA
 
     def modes(self) -> list[DisplayMode]:
         """Ask what is wanted."""
@@ -72,6 +85,11 @@ class SeveralScreens:
     async def wait_input(self, message: Message) -> None:
         """Wait until the agent has got exactly this."""
         await wait_until(lambda: message in self.inputs)
+
+    def close(self) -> None:
+        """Free the guest's memory."""
+        for region in self._regions:
+            region.close()
 
     async def receive(self) -> None:
         while (message := await self.agent.receive()) is not None:
@@ -119,6 +137,7 @@ async def several_screens(outputs: int) -> AsyncIterator[SeveralScreens]:
         viewers.attach_streamer(lambda message: _pass_on(session, message))
         stack.callback(viewers.end_session, "the test is over")
         bench = SeveralScreens(server.url(Role.CONTROL), guest, agent, session)
+        stack.callback(bench.close)
         receiving = tasks.create_task(bench.receive())
         stack.callback(receiving.cancel)
         yield bench

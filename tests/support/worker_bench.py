@@ -71,26 +71,17 @@ class Guest:
     def cursor(self, body: bytes) -> int:
         return virtio_gpu.response_type(self.ask(5, body)[1])
 
-    def show(
-        self,
-        resource_id: int,
-        width: int,
-        height: int,
-        colour: int = 255,
-        *,
-        scanout_id: int = 0,
-        pixels: bytes | None = None,
-    ) -> None:
-        """Show a blob of one grey, or of `pixels` (BGRX, rows packed)."""
+    def show(self, resource_id: int, width: int, height: int, colour: int = 255) -> None:
+        """Show a blob of one grey."""
         region = Region("guest", width * height * 4)
         self._regions.append(region)
         with region.map() as memory:
-            memory[: width * height * 4] = pixels or bytes([colour]) * (width * height * 4)
+            memory[: width * height * 4] = bytes([colour]) * (width * height * 4)
         _, body = self.ask(2, struct.pack("<QQQ", region.address, region.size_bytes, 0), region.fd)
         assert virtio_gpu.response_type(body) == ResponseType.OK_NODATA
         size = region.size_bytes
         assert self.control(virtio_gpu.create_blob(resource_id, region.address, size)) == ResponseType.OK_NODATA
-        shown = virtio_gpu.set_scanout_blob(scanout_id, resource_id, width, height, Format.B8G8R8X8_UNORM)
+        shown = virtio_gpu.set_scanout_blob(0, resource_id, width, height, Format.B8G8R8X8_UNORM)
         assert self.control(shown) == ResponseType.OK_NODATA
 
     def flush(self, resource_id: int, x: int, y: int, width: int, height: int) -> None:
