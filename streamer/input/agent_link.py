@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Iterable
 
 from guest_agent.link import Link, LinkError
-from guest_agent.messages import AGENT_TO_STREAMER, Clipboard, Error, Message, Sound
+from guest_agent.messages import AGENT_TO_STREAMER, Clipboard, Error, Message, Pointer, Sound
 from streamer.rate_limit import RateLimit
 
 _log = logging.getLogger(__name__)
@@ -35,6 +35,12 @@ class AgentLink:
         self._on_sound = on_sound
         self._sound_news = RateLimit(SOUND_NEWS_PER_S, SOUND_NEWS_AT_ONCE)
         self._link: Link | None = None
+        self._takes_touch = False
+
+    @property
+    def takes_touch(self) -> bool:
+        """Whether the guest has something that takes `touch`."""
+        return self._takes_touch
 
     @property
     def is_connected(self) -> bool:
@@ -82,9 +88,12 @@ class AgentLink:
                             self._on_clipboard(text)
                         case Sound(is_available) if self._sound_news.take():
                             self._on_sound(is_available)
+                        case Pointer(touch):
+                            self._takes_touch = touch
                         case Error(text):
                             _log.warning("the guest agent: %s", text)
             finally:
                 self._link = None
+                self._takes_touch = False
         _log.info("the guest agent's link ended")
         return True
