@@ -19,8 +19,8 @@ MAX_CLIPBOARD_BYTES = 1_048_576
 MAX_POSITION = 1_000_000
 MAX_NOTCHES = 1000
 MAX_VIEWER = 2**53 - 1
+MAX_CODE_CHARACTERS = 32
 MAX_SCANOUT = 15
-# Fingers of all viewers together.
 MAX_TOUCH = 15
 
 
@@ -97,11 +97,12 @@ class Error(Message):
 
 @dataclass(frozen=True, slots=True)
 class Key(Message):
-    """A key by its X keysym."""
+    """A key by its X keysym, and by its place on the keyboard (KeyboardEvent.code, "" where that is not known)."""
 
     type: ClassVar[str] = "key"
     keysym: int = integer(1, 0x1FFFFFFF)
     down: bool = boolean()
+    code: str = string(max_characters=MAX_CODE_CHARACTERS, default="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class Text(Message):
 
 @dataclass(frozen=True, slots=True)
 class Motion(Message):
-    """The pointer's place in pixels of one of the guest's screens; the agent clamps it."""
+    """The pointer's place in pixels of the guest's screen that `scanout` shows; the agent clamps it."""
 
     type: ClassVar[str] = "motion"
     x: float = number(MAX_POSITION)
@@ -141,8 +142,17 @@ class Button(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Wheel(Message):
+    """Wheel movement in notches; positive is right and down."""
+
+    type: ClassVar[str] = "wheel"
+    dx: float = number(MAX_NOTCHES)
+    dy: float = number(MAX_NOTCHES)
+
+
+@dataclass(frozen=True, slots=True)
 class Touch(Message):
-    """A finger on one of the guest's screens, in its pixels. An `id` is a finger from "down" to "up" or "cancel"."""
+    """A finger on the screen that `scanout` shows: `id` is the finger's from "down" to "up" or "cancel"."""
 
     type: ClassVar[str] = "touch"
     id: int = integer(0, MAX_TOUCH)
@@ -153,17 +163,8 @@ class Touch(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Wheel(Message):
-    """Wheel movement in notches; positive is right and down."""
-
-    type: ClassVar[str] = "wheel"
-    dx: float = number(MAX_NOTCHES)
-    dy: float = number(MAX_NOTCHES)
-
-
-@dataclass(frozen=True, slots=True)
 class ReleaseAll(Message):
-    """Release every key and button that is held."""
+    """Release every key, button and finger that is held."""
 
     type: ClassVar[str] = "release_all"
 
@@ -186,7 +187,7 @@ class Sound(Message):
 
 @dataclass(frozen=True, slots=True)
 class Pointer(Message):
-    """What the guest's pointing devices are: whether it takes `touch`."""
+    """What the guest takes besides the mouse. Without this message: no touch."""
 
     type: ClassVar[str] = "pointer"
     touch: bool = boolean()
@@ -298,7 +299,7 @@ class Metrics(Message):
     values: dict[str, float] = numbers()  # noqa: RUF009  (makes a dataclass field)
 
 
-STREAMER_TO_AGENT = MessageSet(Key, Text, Motion, Relative, Button, Touch, Wheel, ReleaseAll, Clipboard)
+STREAMER_TO_AGENT = MessageSet(Key, Text, Motion, Relative, Button, Wheel, Touch, ReleaseAll, Clipboard)
 AGENT_TO_STREAMER = MessageSet(Clipboard, Sound, Pointer)
 GATEWAY_TO_AGENT = MessageSet(Graphics, Stop)
 AGENT_TO_GATEWAY = MessageSet(AgentReady, Exited)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from guest_agent.messages import CloseViewer, Message, MessageError, Metrics, Pointer, Signal
+from guest_agent.messages import CloseViewer, Message, MessageError, Metrics, Signal
 from render_core import CursorImage, CursorMove, Device, ScanoutOff
 from streamer.audio.stream import AudioStream
 from streamer.audio.track import AudioTrack
@@ -68,7 +68,7 @@ class Session:
         self._link_errors = link_errors
         self._source = FrameSource(settings.frames_path, open_link, link_errors)
         self._agent = AgentLink(
-            settings.agent_path, self._handle_guest_clipboard, self._handle_guest_sound, self._handle_guest_pointer
+            settings.agent_path, self._handle_guest_clipboard, self._handle_guest_sound, self._handle_guest_touch
         )
         self._audio = AudioStream(settings.sound_path)
         self._viewers: dict[int, Viewer] = {}
@@ -80,7 +80,6 @@ class Session:
         self._tasks: asyncio.TaskGroup | None = None
         self._is_worker_up = False
         # What a viewer that comes later is told as well.
-        self._pointer: dict[str, Any] = {"type": "pointer", "touch": False}
         self._sound: dict[str, Any] = {"type": "audio", "available": self._audio.is_possible}
         self._outputs = Newest(OUTPUTS_INTERVAL_S, self._broadcast)
         self._pointers = Newest(POINTER_INTERVAL_S, self._broadcast)
@@ -222,7 +221,7 @@ class Session:
         screen = self._watched.get(viewer.number)
         if screen is not None:
             screen.welcome(viewer)
-        for message in (self._sound, self._pointer, self._outputs_message()):
+        for message in (self._sound, self._pointer_message(), self._outputs_message()):
             viewer.send(message)
 
     def handle_keyframe_wanted(self, viewer: Viewer) -> None:
@@ -236,7 +235,7 @@ class Session:
             screen.handle_rate()
 
     def handle_input(self, viewer: Viewer, message: Input) -> None:
-        if isinstance(message, TouchInput) and not self._pointer["touch"]:
+        if isinstance(message, TouchInput) and not self._agent.takes_touch:
             viewer.send_error("touch: the guest takes no touches")
             return
         try:
@@ -271,6 +270,9 @@ class Session:
             screen = Screen(scanout_id, self._settings.screen, self._source, self, self._link_errors)
             self._screens[scanout_id] = screen
         return screen
+
+    def _pointer_message(self) -> dict[str, Any]:
+        return {"type": "pointer", "touch": self._agent.takes_touch}
 
     def _outputs_message(self) -> dict[str, Any]:
         shown = [
@@ -339,8 +341,5 @@ class Session:
             self._sound = sound
             self._broadcast(sound)
 
-    def _handle_guest_pointer(self, pointer: Pointer) -> None:
-        message = pointer.to_dict()
-        if message != self._pointer:
-            self._pointer = message
-            self._pointers.put(message)
+    def _handle_guest_touch(self, takes_touch: bool) -> None:
+        self._pointers.put(self._pointer_message())

@@ -11,10 +11,12 @@ from guest_agent.messages import Message, MessageError, MessageSet
 
 GOOD: list[tuple[MessageSet, Message]] = [
     (messages.STREAMER_TO_AGENT, messages.Key(0x20AC, True)),
+    (messages.STREAMER_TO_AGENT, messages.Key(0x61, True, "KeyA")),
+    (messages.STREAMER_TO_AGENT, messages.Motion(0.0, 1.0, 15)),
+    (messages.STREAMER_TO_AGENT, messages.Touch(15, "cancel", 1.0, 2.0, 3)),
+    (messages.AGENT_TO_STREAMER, messages.Pointer(True)),
     (messages.STREAMER_TO_AGENT, messages.Text("Grüße 😀")),
     (messages.STREAMER_TO_AGENT, messages.Motion(1.5, -3.0)),
-    (messages.STREAMER_TO_AGENT, messages.Motion(1.5, -3.0, 15)),
-    (messages.STREAMER_TO_AGENT, messages.Touch(15, "cancel", 1.5, 2.0, 3)),
     (messages.STREAMER_TO_AGENT, messages.Relative(-1.0, 0.25)),
     (messages.STREAMER_TO_AGENT, messages.Button(9, False)),
     (messages.STREAMER_TO_AGENT, messages.Wheel(0.0, -0.5)),
@@ -23,7 +25,6 @@ GOOD: list[tuple[MessageSet, Message]] = [
     (messages.AGENT_TO_STREAMER, messages.Clipboard("")),
     (messages.AGENT_TO_STREAMER, messages.Error("key.keysym: is missing")),
     (messages.AGENT_TO_STREAMER, messages.Sound(True)),
-    (messages.AGENT_TO_STREAMER, messages.Pointer(True)),
     (messages.GATEWAY_TO_AGENT, messages.Stop()),
     (messages.GATEWAY_TO_AGENT, messages.Graphics("gpu", False)),
     (messages.AGENT_TO_GATEWAY, messages.AgentReady(":7")),
@@ -46,18 +47,21 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"type": "key", "keysym": 0, "down": True}, "key.keysym: must be within 1…536870911"),
     ({"type": "key", "keysym": True, "down": True}, "key.keysym: must be an integer"),
     ({"type": "key", "keysym": 65, "down": 1}, "key.down: must be true or false"),
+    ({"type": "key", "keysym": 65, "down": True, "code": None}, "key.code: must be a string"),
+    (
+        {"type": "key", "keysym": 65, "down": True, "code": "x" * 33},
+        "key.code: has 33 characters, over the limit of 32",
+    ),
+    ({"type": "motion", "x": 1, "y": 0, "scanout": 16}, "motion.scanout: must be within 0…15"),
+    ({"type": "touch", "id": 16, "phase": "up", "x": 0, "y": 0}, "touch.id: must be within 0…15"),
+    (
+        {"type": "touch", "id": 0, "phase": "hover", "x": 0, "y": 0},
+        "touch.phase: must be one of 'down', 'move', 'up', 'cancel'",
+    ),
     ({"type": "text", "text": "x" * 4097}, "text.text: has 4097 characters, over the limit of 4096"),
     ({"type": "text", "text": "\ud800"}, "text.text: is not valid Unicode"),
     ({"type": "motion", "x": 1e999, "y": 0}, "motion.x: must be within ±1e+06"),
     ({"type": "motion", "x": 0, "y": 10**400}, "motion.y: must be within ±1e+06"),
-    ({"type": "motion", "x": 0, "y": 0, "scanout": 16}, "motion.scanout: must be within 0…15"),
-    ({"type": "motion", "x": 0, "y": 0, "scanout": True}, "motion.scanout: must be an integer"),
-    ({"type": "touch", "phase": "down", "x": 0, "y": 0}, "touch.id: is missing"),
-    ({"type": "touch", "id": 16, "phase": "down", "x": 0, "y": 0}, "touch.id: must be within 0…15"),
-    (
-        {"type": "touch", "id": 1, "phase": "hover", "x": 0, "y": 0},
-        "touch.phase: must be one of 'down', 'move', 'up', 'cancel'",
-    ),
     ({"type": "relative", "dx": "1", "dy": 0}, "relative.dx: must be a number"),
     ({"type": "button", "button": 4, "down": True}, "button.button: must be one of 1, 2, 3, 8, 9"),
     ({"type": "button", "button": True, "down": True}, "button.button: must be one of 1, 2, 3, 8, 9"),
@@ -65,6 +69,12 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"type": "clipboard", "text": "é" * 524289}, "clipboard.text: has 1048578 bytes, over the limit of 1048576"),
     ({"type": "clipboard", "text": None}, "clipboard.text: must be a string"),
 ]
+
+
+def test_fields_with_a_default_may_be_left_out() -> None:
+    parse = messages.STREAMER_TO_AGENT.parse
+    assert parse({"type": "key", "keysym": 97, "down": True}) == messages.Key(97, True, "")
+    assert parse({"type": "motion", "x": 1, "y": 2}) == messages.Motion(1.0, 2.0, 0)
 
 
 @pytest.mark.parametrize(("accepts", "message"), GOOD, ids=lambda value: getattr(value, "type", ""))
@@ -86,7 +96,3 @@ def test_signal_wants_an_object_and_metrics_numbers() -> None:
         messages.STREAMER_TO_GATEWAY.parse({"type": "metrics", "values": {"a": "1"}})
     with pytest.raises(MessageError, match=r"^viewer_opened\.role: must be one of 'control', 'view'$"):
         messages.GATEWAY_TO_STREAMER.parse({"type": "viewer_opened", "viewer": 1, "role": "root"})
-
-
-def test_a_motion_without_a_scanout_is_on_the_first() -> None:
-    assert messages.STREAMER_TO_AGENT.parse({"type": "motion", "x": 1, "y": 2}) == messages.Motion(1, 2, 0)
