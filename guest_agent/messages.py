@@ -19,6 +19,9 @@ MAX_CLIPBOARD_BYTES = 1_048_576
 MAX_POSITION = 1_000_000
 MAX_NOTCHES = 1000
 MAX_VIEWER = 2**53 - 1
+MAX_CODE_CHARACTERS = 32
+MAX_SCANOUT = 15
+MAX_TOUCH = 15
 
 
 class MessageError(ValueError):
@@ -46,6 +49,8 @@ class Message:
         values = {}
         for field in dataclasses.fields(cls):  # type: ignore[arg-type]
             if field.name not in fields:
+                if field.default is not dataclasses.MISSING:
+                    continue
                 raise MessageError(f"{cls.type}.{field.name}: is missing")
             try:
                 values[field.name] = field.metadata["check"](fields[field.name])
@@ -92,11 +97,12 @@ class Error(Message):
 
 @dataclass(frozen=True, slots=True)
 class Key(Message):
-    """A key by its X keysym."""
+    """A key by its X keysym, and by its place on the keyboard (KeyboardEvent.code, "" where that is not known)."""
 
     type: ClassVar[str] = "key"
     keysym: int = integer(1, 0x1FFFFFFF)
     down: bool = boolean()
+    code: str = string(max_characters=MAX_CODE_CHARACTERS, default="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +115,12 @@ class Text(Message):
 
 @dataclass(frozen=True, slots=True)
 class Motion(Message):
-    """The pointer's place in pixels of the guest's screen; the agent clamps it."""
+    """The pointer's place in pixels of the guest's screen that `scanout` shows; the agent clamps it."""
 
     type: ClassVar[str] = "motion"
     x: float = number(MAX_POSITION)
     y: float = number(MAX_POSITION)
+    scanout: int = integer(0, MAX_SCANOUT, default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +151,20 @@ class Wheel(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Touch(Message):
+    """A finger on the screen that `scanout` shows: `id` is the finger's from "down" to "up" or "cancel"."""
+
+    type: ClassVar[str] = "touch"
+    id: int = integer(0, MAX_TOUCH)
+    phase: str = choice("down", "move", "up", "cancel")
+    x: float = number(MAX_POSITION)
+    y: float = number(MAX_POSITION)
+    scanout: int = integer(0, MAX_SCANOUT, default=0)
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseAll(Message):
-    """Release every key and button that is held."""
+    """Release every key, button and finger that is held."""
 
     type: ClassVar[str] = "release_all"
 
@@ -164,6 +183,14 @@ class Sound(Message):
 
     type: ClassVar[str] = "sound"
     available: bool = boolean()
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer(Message):
+    """What the guest takes besides the mouse. Without this message: no touch."""
+
+    type: ClassVar[str] = "pointer"
+    touch: bool = boolean()
 
 
 # Gateway ↔ its children
@@ -272,8 +299,8 @@ class Metrics(Message):
     values: dict[str, float] = numbers()  # noqa: RUF009  (makes a dataclass field)
 
 
-STREAMER_TO_AGENT = MessageSet(Key, Text, Motion, Relative, Button, Wheel, ReleaseAll, Clipboard)
-AGENT_TO_STREAMER = MessageSet(Clipboard, Sound)
+STREAMER_TO_AGENT = MessageSet(Key, Text, Motion, Relative, Button, Wheel, Touch, ReleaseAll, Clipboard)
+AGENT_TO_STREAMER = MessageSet(Clipboard, Sound, Pointer)
 GATEWAY_TO_AGENT = MessageSet(Graphics, Stop)
 AGENT_TO_GATEWAY = MessageSet(AgentReady, Exited)
 GATEWAY_TO_WORKER = MessageSet()

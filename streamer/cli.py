@@ -15,6 +15,7 @@ from streamer.config import (
     DISPLAY_SOURCES,
     LOG_LEVELS,
     MAX_FPS,
+    MAX_OUTPUTS,
     Settings,
     SettingsError,
     configure_logging,
@@ -222,6 +223,13 @@ def _add_machine_options(parser: argparse.ArgumentParser) -> None:
         default=Settings().display_source,
         help="where the picture comes from; auto: from the display device that the command line has (dbus), else from "
         "one that is added and that the render worker serves (vhost-user)",
+    )
+    add(
+        "--outputs",
+        type=integer(1, MAX_OUTPUTS),
+        default=Settings().outputs,
+        metavar="N",
+        help="screens that the guest may have, each in a window of the browser; %(default)s",
     )
 
 

@@ -25,6 +25,7 @@ DISPLAY_SOURCES = ("auto", "vhost-user", "dbus")
 
 MIN_SIZE, MAX_SIZE = 16, 16384  # what the display link takes
 MAX_FPS = 240
+MAX_OUTPUTS = 16
 MIN_BITRATE_BPS, MAX_BITRATE_BPS = 100_000, 1_000_000_000
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMAT = "%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s: %(message)s"
@@ -67,6 +68,7 @@ class Settings:
     display_source: str = "auto"  # of DISPLAY_SOURCES, for a machine
     size: Size = Size(1280, 720)
     resizable: bool = True
+    outputs: int = 1  # that the guest may be asked to have; what it shows beyond that can be watched all the same
     has_audio: bool = True
     fps: int = 60
     gpu: str = "auto"
@@ -105,6 +107,8 @@ class Settings:
             raise SettingsError("run needs a program: heliograph run [options] -- CMD [ARGUMENT...]")
         if self.mode == "vm":
             self._check_machine()
+        if not 1 <= self.outputs <= MAX_OUTPUTS:
+            raise SettingsError(f"{self.outputs} outputs: a guest has 1 to {MAX_OUTPUTS}")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise SettingsError("--tls-cert and --tls-key belong together: give both, or neither")
         for option, path in (("--tls-cert", self.tls_cert), ("--tls-key", self.tls_key)):

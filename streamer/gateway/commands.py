@@ -88,6 +88,7 @@ def streamer_spec(settings: Settings, frames: Path, agent: Path, sound: Path | N
         command=(
             *(*_PYTHON, "streamer.process", "--frames", os.fspath(frames), "--agent", os.fspath(agent)),
             *("--fps", str(settings.fps), "--encoder", settings.encoder, "--size", str(settings.size)),
+            *("--outputs", str(settings.outputs)),
             *options,
         ),
         accepts=STREAMER_TO_GATEWAY,
@@ -136,7 +137,7 @@ def vm_agent_spec(
         command=(
             *(*_PYTHON, "guest_agent.vm", "--agent-fd", str(agent_fd), "--display", os.fspath(display)),
             *("--machine", os.fspath(machine), "--session-dir", os.fspath(session_dir)),
-            *("--size", str(settings.size), *options),
+            *("--size", str(settings.size), "--outputs", str(settings.outputs), *options),
         ),
         guest=("--", *settings.command) if settings.command else (),
         fds=(agent_fd,) if sound_fd is None else (agent_fd, sound_fd),

@@ -102,6 +102,9 @@ void rc_scanout_expect(struct rc_scanout *scanout, uint64_t now_ns);
 /* True when GET_DISPLAY_INFO has a new answer. Checked by the caller: sizes 16..RC_MAX_SIZE; refresh_mhz 0 keeps the rate. */
 bool rc_scanout_set_wanted(struct rc_scanout *scanout, uint32_t width, uint32_t height, uint32_t refresh_mhz);
 
+/* Nobody wants it any more: the guest's monitor is unplugged. True when GET_DISPLAY_INFO has a new answer. */
+bool rc_scanout_set_unwanted(struct rc_scanout *scanout);
+
 /* Do what is due; and when to come again (UINT64_MAX: nothing is waiting). */
 void rc_scanout_service(struct rc_scanout *scanout, uint64_t now_ns);
 uint64_t rc_scanout_deadline(const struct rc_scanout *scanout);

@@ -99,7 +99,7 @@ def test_the_command_line_becomes_settings() -> None:
     )
     assert settings.rtc.hosts == ("127.0.0.1", "::1")
     assert settings.rtc.ports == range(5000, 5010)
-    assert (settings.fps, settings.bitrate_bps, settings.is_resizable) == (30, 8_000_000, False)
+    assert (settings.screen.fps, settings.screen.bitrate_bps, settings.screen.is_resizable) == (30, 8_000_000, False)
     (server,) = settings.rtc.ice_servers
     assert (server.urls, server.username, server.credential) == ("turn:[::1]:3478", "u", "p")
     default = session_settings(parse_arguments(arguments()))
