@@ -13,6 +13,7 @@
  * (the guest is gone) the transport removes the link itself. */
 struct rc_completion {
 	struct rc_list link; /* rc_scanout::completions */
+	uint32_t batch;      /* a beat completes the oldest one and those after it that have the same number */
 	void (*complete)(struct rc_completion *completion);
 };
 
@@ -51,6 +52,8 @@ struct rc_scanout {
 	/* what the guest shows */
 	struct rc_picture picture; /* with a reference to its surface; NULL: off */
 	uint32_t resource_id;      /* 0 once the guest's connection is gone */
+	uint32_t shown;            /* counts rc_scanout_show() */
+	const void *guest;         /* whose id that is: two transports may be connected; NULL with 0 */
 	struct rc_cursor cursor;
 	struct rc_damage damage; /* since the last published frame */
 	uint64_t flush_ns;       /* oldest flush in it */
@@ -76,7 +79,8 @@ void rc_scanout_init(
 void rc_scanout_finish(struct rc_scanout *scanout);
 
 /* Show a picture (a reference to its surface is taken); everything is damaged. */
-void rc_scanout_show(struct rc_scanout *scanout, const struct rc_picture *picture, uint32_t resource_id);
+void rc_scanout_show(
+	struct rc_scanout *scanout, const struct rc_picture *picture, const void *guest, uint32_t resource_id);
 void rc_scanout_hide(struct rc_scanout *scanout);
 
 /* The guest's connection is gone: the picture stays, its resource id means nothing any more. */
