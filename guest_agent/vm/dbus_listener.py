@@ -197,6 +197,12 @@ class Listener:
 
     # On the loop's thread.
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """What is shown, in pixels; 0×0 when nothing is."""
+        picture = self._picture
+        return (picture.layout.width, picture.layout.height) if picture is not None else (0, 0)
+
     def acknowledge(self) -> None:
         """Be told of what comes from now on."""
         with self._lock:

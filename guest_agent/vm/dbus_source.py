@@ -254,6 +254,7 @@ class DBusSource:
         ]
         self._consoles: Sequence[Console] = consoles
         self._wanted: dict[int, tuple[int, int]] = {}
+        self._told: dict[int, tuple[int, int]] = {}
         self._is_wanted = asyncio.Event()
         self._unsupported: set[int] = set()
 
@@ -261,6 +262,14 @@ class DBusSource:
         if self._handle_first_frame is not None:
             self._handle_first_frame()
             self._handle_first_frame = None
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """Return the sizes of what the scanouts show, in pixels; 0×0 for one that is off."""
+        return [view.listener.size if self._is_on(view) else (0, 0) for view in self._views]
+
+    def _is_on(self, view: ConsoleView) -> bool:
+        """A device's further heads are off until somebody wants them; QEMU shows a placeholder then."""
+        return self._consoles[view.scanout_id].head == 0 or view.scanout_id in self._told
 
     async def run(self) -> None:
         """Serve until cancelled, or until QEMU has closed a listener.
@@ -289,7 +298,8 @@ class DBusSource:
     def handle_connected(self, connection: DisplayConnection) -> None:
         self._connection = connection
         for view in self._views[: connection.max_scanouts]:
-            view.connect(connection)
+            if self._is_on(view):
+                view.connect(connection)
         if len(self._views) > connection.max_scanouts:
             _log.warning("the render worker shows %d of %d consoles", connection.max_scanouts, len(self._views))
         # A viewer may have come before us.
@@ -315,16 +325,17 @@ class DBusSource:
             self._is_wanted.set()
 
     async def _tell_sizes(self) -> None:
-        told: dict[int, tuple[int, int]] = {}
         while True:
             await self._is_wanted.wait()
             self._is_wanted.clear()
             for scanout_id, size in list(self._wanted.items()):
-                if told.get(scanout_id) != size and scanout_id not in self._unsupported:
-                    told[scanout_id] = size
+                if self._told.get(scanout_id) != size and scanout_id not in self._unsupported:
                     await self._tell_size(scanout_id, *size)
 
     async def _tell_size(self, scanout_id: int, width: int, height: int) -> None:
+        view = self._views[scanout_id]
+        was_on = self._is_on(view)
+        self._told[scanout_id] = (width, height)
         try:
             if not await self._display.set_ui_info(self._consoles[scanout_id], width, height):
                 self._unsupported.add(scanout_id)
@@ -334,6 +345,8 @@ class DBusSource:
             _log.debug("the size of scanout %d was not told: QEMU's control connection has ended", scanout_id)
         except DBusError as error:
             _log.warning("the size of scanout %d was not told: %s", scanout_id, error)
+        if not was_on and self._connection is not None and scanout_id < self._connection.max_scanouts:
+            view.connect(self._connection)
 
 
 async def _watch(connection: DBusConnection) -> None:
