@@ -3,7 +3,7 @@
 
 python -m bench.vm_desktop                                    # in QEMU alone, D-Bus or not: nobody sees it
 python -m bench.vm_desktop --screenshot FILE.ppm              # "; what QEMU shows after --settle seconds
-python -m bench.vm_desktop --session -- --size 1280x800       # in `heliograph vm --size 1280x800`: prints READY and its URL
+python -m bench.vm_desktop --session -- --size 1280x800       # in `heliograph vm --size 1280x800`: prints its URL
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ MAX_TEXT_CHARACTERS = 4096
 MAX_CLIPBOARD_BYTES = 1_048_576
 # Far beyond any screen (16384); keeps sums of positions exact.
 MAX_POSITION = 1_000_000
+MAX_SCREEN = 16384
 MAX_NOTCHES = 1000
 MAX_VIEWER = 2**53 - 1
 MAX_CODE_CHARACTERS = 32
@@ -186,6 +187,16 @@ class Sound(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Shown(Message):
+    """The size in which a scanout is shown, in pixels; 0×0: nothing is. Positions are in these pixels."""
+
+    type: ClassVar[str] = "shown"
+    scanout: int = integer(0, MAX_SCANOUT)
+    width: int = integer(0, MAX_SCREEN)
+    height: int = integer(0, MAX_SCREEN)
+
+
+@dataclass(frozen=True, slots=True)
 class Pointer(Message):
     """What the guest takes besides the mouse. Without this message: no touch."""
 
@@ -299,7 +310,7 @@ class Metrics(Message):
     values: dict[str, float] = numbers()  # noqa: RUF009  (makes a dataclass field)
 
 
-STREAMER_TO_AGENT = MessageSet(Key, Text, Motion, Relative, Button, Wheel, Touch, ReleaseAll, Clipboard)
+STREAMER_TO_AGENT = MessageSet(Key, Text, Motion, Relative, Button, Wheel, Touch, ReleaseAll, Clipboard, Shown)
 AGENT_TO_STREAMER = MessageSet(Clipboard, Sound, Pointer)
 GATEWAY_TO_AGENT = MessageSet(Graphics, Stop)
 AGENT_TO_GATEWAY = MessageSet(AgentReady, Exited)

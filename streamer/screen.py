@@ -33,6 +33,8 @@ CURSOR_INTERVAL_S = 0.03
 MAX_MACROBLOCKS = 139_264
 # A window that is closed and opened again, or a network that fails for a while, must not rearrange the guest's desktop.
 UNPLUG_S = 30.0
+# A guest that changes its mode shows nothing for a moment: not worth telling.
+OFF_S = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class Screen:
         # What the guest was asked for; None: nothing, or the worker that was told is gone.
         self._asked_size: tuple[int, int] | None = None
         self._unplug_timer: asyncio.TimerHandle | None = None
+        self._off_timer: asyncio.TimerHandle | None = None
         self._size: tuple[int, int] | None = None
         # What a viewer that comes later is told as well.
         self._screen: dict[str, Any] | None = None
@@ -140,6 +143,8 @@ class Screen:
         """Free what the pipeline's task has not, if it was ever started."""
         self._cursors.cancel()
         self._cancel_unplugging()
+        if self._off_timer is not None:
+            self._off_timer.cancel()
         if self._task is None:
             self._pipeline.set_ring(None)
 
@@ -274,7 +279,13 @@ class Screen:
         self._pipeline.set_ring(None)
         self._screen = None
         self._set_size(None)
-        self._set_status("warning", "The guest shows nothing.")
+        if self._off_timer is None:
+            self._off_timer = asyncio.get_running_loop().call_later(OFF_S, self._tell_off)
+
+    def _tell_off(self) -> None:
+        self._off_timer = None
+        if self._size is None:
+            self._set_status("warning", "The guest shows nothing.")
 
     def handle_ring(self, ring: FrameRing) -> None:
         """Take frames from `ring`, now the screen's, from here on."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from guest_agent.messages import CloseViewer, Message, MessageError, Metrics, Signal
+from guest_agent.messages import CloseViewer, Message, MessageError, Metrics, Shown, Signal
 from render_core import CursorImage, CursorMove, Device, ScanoutOff
 from streamer.audio.stream import AudioStream
 from streamer.audio.track import AudioTrack
@@ -68,7 +68,11 @@ class Session:
         self._link_errors = link_errors
         self._source = FrameSource(settings.frames_path, open_link, link_errors)
         self._agent = AgentLink(
-            settings.agent_path, self._handle_guest_clipboard, self._handle_guest_sound, self._handle_guest_touch
+            settings.agent_path,
+            self._handle_guest_clipboard,
+            self._handle_guest_sound,
+            self._handle_guest_touch,
+            self._handle_agent_connected,
         )
         self._audio = AudioStream(settings.sound_path)
         self._viewers: dict[int, Viewer] = {}
@@ -329,6 +333,10 @@ class Session:
 
     def handle_size_changed(self, screen: Screen) -> None:
         self._outputs.put(self._outputs_message())
+        self._agent.send([_shown(screen)])
+
+    def _handle_agent_connected(self) -> None:
+        self._agent.send([_shown(screen) for screen in self._screens.values()])
 
     def _handle_guest_clipboard(self, text: str) -> None:
         for viewer in self._viewers.values():
@@ -343,3 +351,8 @@ class Session:
 
     def _handle_guest_touch(self, takes_touch: bool) -> None:
         self._pointers.put(self._pointer_message())
+
+
+def _shown(screen: Screen) -> Shown:
+    width, height = screen.size or (0, 0)
+    return Shown(screen.scanout_id, width, height)

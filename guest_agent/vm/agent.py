@@ -7,19 +7,19 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 
 from guest_agent.children import ChildError, Children
 from guest_agent.display_link import run_display_link
 from guest_agent.gateway_link import AgentError, GatewayLink, SessionOver
-from guest_agent.messages import AgentReady, Exited, Message
+from guest_agent.messages import AgentReady, Exited
 from guest_agent.streamer_server import StreamerServer
 from guest_agent.vm.dbus_connection import DBusError
 from guest_agent.vm.dbus_display import DBusDisplay
 from guest_agent.vm.dbus_source import DBusSource
-from guest_agent.vm.guest import MachineGuest
+from guest_agent.vm.guest import MachineGuest, ShownSizes
+from guest_agent.vm.input_channel import open_input
 from guest_agent.vm.qemu_command import CommandError, Paths, Source, complete
 from guest_agent.vm.qemu_process import QemuError, QemuProcess
 from guest_agent.vm.qmp import Qmp, QmpError
@@ -62,9 +62,7 @@ class VmAgent:
         control = await GatewayLink.open(self._settings.control_fd)
         expected = (ChildError, CommandError, QemuError, QmpError, DBusError)
         try:
-            return await control.run_session(
-                lambda: self._serve(children, control), lambda message: None, expected
-            )
+            return await control.run_session(lambda: self._serve(children, control), lambda message: None, expected)
         finally:
             await children.end_all()
             children.close()
@@ -131,7 +129,7 @@ class VmAgent:
                     machine.set_result((qmp, display))
                     await vhost.is_attached.wait()
                     control.send(AgentReady("vhost-user"))
-                    await self._serve_input(qmp, display)
+                    await self._serve_guest(qmp, display, qemu_knows_sizes=False)
 
     async def _serve_dbus(self, qmp: Qmp, control: GatewayLink) -> None:
         """QEMU hands its display over."""
@@ -141,10 +139,15 @@ class VmAgent:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(source.run())
                 tasks.create_task(run_display_link(self._settings.display_path, source))
-                await self._serve_input(qmp, display)
+                await self._serve_guest(qmp, display, qemu_knows_sizes=True)
 
-    async def _serve_input(self, qmp: Qmp, display: DBusDisplay) -> None:
-        """What is the same for both; until cancelled."""
+    async def _serve_guest(self, qmp: Qmp, display: DBusDisplay, *, qemu_knows_sizes: bool) -> None:
+        """What is the same wherever the picture comes from; until cancelled."""
+        sizes = ShownSizes()
+        machine_input = await open_input(qmp, display, sizes, qemu_knows_sizes=qemu_knows_sizes)
+        _log.info("input goes by %s", machine_input.name)
+        guest = MachineGuest(machine_input, sizes, (), None)
+        await StreamerServer(self._settings.agent_fd, guest).run()
 
 
 async def _watch(qemu: QemuProcess, control: GatewayLink) -> None:

@@ -42,7 +42,7 @@ class State(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class WantedDisplay:
-    """What viewers want of an output."""
+    """What viewers want of an output; 0×0: nobody wants it any more."""
 
     scanout_id: int
     width: int
@@ -175,7 +175,9 @@ class MachineLink:
             self._states.put_nowait(State(state))
         elif kind == _DISPLAY_WANTED:
             wanted = WantedDisplay(*_DISPLAY.unpack(body))
-            if wanted.scanout_id > 15 or not (16 <= wanted.width <= 16384 and 16 <= wanted.height <= 16384):
+            is_off = wanted.width == wanted.height == 0
+            is_sane = 16 <= wanted.width <= 16384 and 16 <= wanted.height <= 16384
+            if wanted.scanout_id > 15 or not (is_sane or is_off):
                 raise MachineLinkError("DISPLAY.scanout_id, width or height is wrong")
             self._handle_display(wanted)
         else:

@@ -30,6 +30,7 @@ class AgentLink:
         on_clipboard: Callable[[str], None],
         on_sound: Callable[[bool], None] = lambda is_available: None,
         on_touch: Callable[[bool], None] = lambda takes_touch: None,
+        on_connected: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = path
         self._on_clipboard = on_clipboard
@@ -37,6 +38,7 @@ class AgentLink:
         self._sound_news = RateLimit(SOUND_NEWS_PER_S, SOUND_NEWS_AT_ONCE)
         self._link: Link | None = None
         self._on_touch = on_touch
+        self._on_connected = on_connected
         self._takes_touch = False
 
     @property
@@ -83,6 +85,7 @@ class AgentLink:
         async with link:
             self._link = link
             _log.info("connected to the guest agent")
+            self._on_connected()
             try:
                 while (message := await link.receive()) is not None:
                     match message:

@@ -127,7 +127,7 @@ const handlers = {
   clipboard: (message) => clipboard.receive(message),
   pong: ({ t, server_ns: serverNs }) => clock.add(t, serverNs, performance.now()),
   owner: ({ viewer }) => { if (viewer === connection.viewer) resizer.repeat(); },
-  status: ({ level, message }) => notices.show(message, level),
+  status: ({ level, message }) => notices.show(message, level, "session"),
   error: ({ message }) => {
     console.warn("session:", message);
     notices.show(message, "warning");

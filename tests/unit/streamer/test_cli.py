@@ -99,7 +99,7 @@ def test_wrong_combinations_say_what_to_do(line: str, hint: str, capsys: pytest.
         ("desktop --convert fpga", "invalid choice"),
         ("desktop --siz 5x5", "unrecognized"),
         ("", "required"),
-        ("vm", "invalid choice"),
+        ("machine", "invalid choice"),
     ],
 )
 def test_wrong_values_name_the_option(line: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:

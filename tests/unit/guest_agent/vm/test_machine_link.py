@@ -30,9 +30,9 @@ class FakeWorker:
 
     async def receive(self) -> tuple[int, bytes]:
         loop = asyncio.get_running_loop()
-        readable = loop.create_future()
-        loop.add_reader(self.sock, lambda: readable.done() or readable.set_result(None))
-        await readable
+        readable = asyncio.Event()
+        loop.add_reader(self.sock, readable.set)
+        await readable.wait()
         loop.remove_reader(self.sock)
         data, fds, _, _ = socket.recv_fds(self.sock, 4096, 4)
         self.fds += fds
@@ -45,22 +45,37 @@ class FakeWorker:
 async def connected(
     tmp_path: Path, wanted: list[WantedDisplay], greeting: bytes = HELLO_REPLY
 ) -> AsyncIterator[tuple[MachineLink, FakeWorker]]:
+    path = os.fspath(tmp_path / "machine")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(os.fspath(tmp_path / "machine"))
+        listener.bind(path)
         listener.listen()
-        connecting = asyncio.create_task(MachineLink.connect(os.fspath(tmp_path / "machine"), wanted.append))
-        await asyncio.sleep(0)
         listener.setblocking(False)
-        sock, _ = await asyncio.get_running_loop().sock_accept(listener)
-        with sock:
-            sock.setblocking(False)
-            worker = FakeWorker(sock)
-            assert await worker.receive() == (1, struct.pack("<II", 1, 0))
-            sock.send(greeting)
-            with closing(await connecting) as link:
+        async with asyncio.TaskGroup() as tasks:
+            accepting = tasks.create_task(greet(listener, greeting))
+            connecting = tasks.create_task(connect(path, wanted))
+        worker, link = accepting.result(), connecting.result()
+        with worker.sock:
+            if isinstance(link, MachineLinkError):
+                raise link
+            with closing(link):
                 yield link, worker
-                for fd in worker.fds:
-                    os.close(fd)
+            for fd in worker.fds:
+                os.close(fd)
+
+
+async def greet(listener: socket.socket, greeting: bytes) -> FakeWorker:
+    sock, _ = await asyncio.get_running_loop().sock_accept(listener)
+    worker = FakeWorker(sock)
+    assert await worker.receive() == (1, struct.pack("<II", 1, 0))
+    sock.send(greeting)
+    return worker
+
+
+async def connect(path: str, wanted: list[WantedDisplay]) -> MachineLink | MachineLinkError:
+    try:
+        return await MachineLink.connect(path, wanted.append)
+    except MachineLinkError as error:
+        return error
 
 
 async def test_attach_hands_over_the_device_and_the_journal(tmp_path: Path) -> None:
