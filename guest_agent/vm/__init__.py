@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What speaks for a virtual machine: QEMU's QMP and D-Bus display on one side, the session's links on the other."""
+"""The VM agent: the host's process that speaks for a virtual machine, and what it is made of."""
