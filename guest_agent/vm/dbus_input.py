@@ -23,7 +23,7 @@ class DBusInput:
     """A keyboard and a mouse of a machine with one screen; loop thread only.
 
     The pointer is absolute or relative as the guest's driver wants it. Movements for an absolute one have to go to the
-    machine's relative mouse by QMP, since the D-Bus interface refuses them; without such a mouse, they move the pointer.
+    machine's relative mouse by QMP, since the D-Bus interface refuses them; without one they move the pointer.
     """
 
     def __init__(self, display: DBusDisplay, by_qmp: QmpInput) -> None:
