@@ -209,6 +209,7 @@ bool rc_scanout_set_unwanted(struct rc_scanout *scanout) {
 	}
 	scanout->wanted = false;
 	scanout->wanted_unseen = true;
+	scanout->wanted_width = scanout->wanted_height = 0;
 	return true;
 }
 

@@ -46,8 +46,9 @@ struct rc_scanout {
 
 	/* what the viewer wants: GET_DISPLAY_INFO */
 	bool wanted;
-	bool wanted_unseen; /* it changed since the guest asked last */
-	uint32_t wanted_width, wanted_height, refresh_mhz;
+	bool wanted_unseen;                   /* it changed since the guest asked last */
+	uint32_t wanted_width, wanted_height; /* 0 while it is not wanted */
+	uint32_t refresh_mhz;
 
 	/* what the guest shows */
 	struct rc_picture picture; /* with a reference to its surface; NULL: off */

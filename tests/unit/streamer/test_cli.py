@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import argparse
 import socket
 from pathlib import Path
 
 import pytest
 
-from streamer.cli import main, parse_settings
+from streamer.cli import add_outputs_option, main, parse_settings
 from streamer.config import PortRange, Settings, SettingsError, Size, VtestSettings
 from streamer.vtest import parse_settings as parse_vtest
 
@@ -176,3 +177,14 @@ def test_installed_package_has_no_benchmarks(
     monkeypatch.setattr("streamer.cli.__file__", str(tmp_path / "streamer" / "cli.py"))
     assert main(["bench", "glass"]) == 2
     assert "there are no benchmarks beside an installed Heliograph" in capsys.readouterr().err
+
+
+def test_outputs_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_outputs_option(parser)
+    assert [parser.parse_args(line).outputs for line in ([], ["--outputs", "16"])] == [1, 16]
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--outputs", "17"])
+    assert "1 to 16" in capsys.readouterr().err
+    with pytest.raises(SettingsError, match="1 to 16"):
+        Settings(outputs=0).check()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from guest_agent.messages import Button, Motion, Pointer, Touch
@@ -33,6 +35,7 @@ async def test_each_viewer_sees_its_output_and_only_watched_ones_are_encoded() -
                     await first.wait_for_luma(luma)
                     await second.wait_for_luma(luma + 60)
                 assert bench.link.watched == {0, 2}
+                assert sum(thread.name.startswith("encode") for thread in threading.enumerate()) <= 2
                 assert bench.session.metrics().values["encoder_opens"] == 2
                 assert (second.frames[-1].width, second.frames[-1].height) == (320, 240)
             await wait_until(lambda: bench.link.watched == {0})

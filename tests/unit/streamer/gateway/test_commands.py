@@ -40,6 +40,7 @@ def test_streamer_gets_the_networks_options() -> None:
         ice_servers=("stun:a:1", "turn:u:p@b"),
         bitrate_bps=5_000_000,
         resizable=False,
+        outputs=3,
     )
     line = " ".join(streamer_spec(settings, Path("/s/frames.sock"), Path("/s/agent.sock")).command)
     for part in (
@@ -49,6 +50,7 @@ def test_streamer_gets_the_networks_options() -> None:
         "--ice-server stun:a:1 --ice-server turn:u:p@b",
         "--bitrate 5000000",
         "--no-resize",
+        "--outputs 3",
     ):
         assert part in line
 
