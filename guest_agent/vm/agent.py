@@ -7,19 +7,25 @@ import asyncio
 import contextlib
 import logging
 import shutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from guest_agent.children import ChildError, Children
 from guest_agent.display_link import run_display_link
 from guest_agent.gateway_link import AgentError, GatewayLink, SessionOver
-from guest_agent.messages import AgentReady, Exited
+from guest_agent.messages import AgentReady, Clipboard, Exited
 from guest_agent.streamer_server import StreamerServer
+from guest_agent.vm.dbus_clipboard import DBusClipboard
 from guest_agent.vm.dbus_connection import DBusError
 from guest_agent.vm.dbus_display import DBusDisplay
+from guest_agent.vm.dbus_sound import DBusSound
 from guest_agent.vm.dbus_source import DBusSource
-from guest_agent.vm.guest import MachineGuest, ShownSizes
+from guest_agent.vm.guest import MachineClipboard, MachineGuest, ShownSizes
 from guest_agent.vm.input_channel import open_input
+from guest_agent.vm.port import AgentPort
 from guest_agent.vm.qemu_command import CommandError, Paths, Source, complete
 from guest_agent.vm.qemu_process import QemuError, QemuProcess
 from guest_agent.vm.qmp import Qmp, QmpError
@@ -48,6 +54,16 @@ class Settings:
     command: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Machine:
+    """QEMU, by its two connections, and the guest's clipboard."""
+
+    qmp: Qmp
+    display: DBusDisplay
+    clipboard: MachineClipboard
+    by_qemu: DBusClipboard
+
+
 class VmAgent:
     """Speaks for one machine; loop thread only."""
 
@@ -55,6 +71,8 @@ class VmAgent:
         self._settings = settings
         # Ours alone within the session's directory.
         self._directory = settings.session_directory / "machine"
+        self._streamer: StreamerServer | None = None
+        self._port: AgentPort | None = None
 
     async def run(self) -> int:
         """Run until the machine ends or the session does; return the exit code for this process."""
@@ -77,7 +95,7 @@ class VmAgent:
             await self._serve_attached(settings.attach, control)
             return
         self._directory.mkdir(mode=0o700)
-        paths = Paths(self._directory / "qmp.sock", self._directory / "gpu.sock")
+        paths = Paths(*(self._directory / name for name in ("qmp.sock", "gpu.sock", "agent.sock")))
         command = complete(
             settings.command,
             paths,
@@ -93,7 +111,7 @@ class VmAgent:
                 await self._serve_vhost(qemu, paths, control)
             else:
                 async with await Qmp.open(await qemu.connect(paths.qmp)) as qmp:
-                    await self._serve_dbus(qmp, control)
+                    await self._serve_dbus(qmp, paths.agent, control)
 
     async def _serve_attached(self, path: Path, control: GatewayLink) -> None:
         try:
@@ -102,19 +120,18 @@ class VmAgent:
             raise AgentError(f"cannot connect to QEMU at {path}: {error.strerror}") from error
         async with qmp, asyncio.TaskGroup() as tasks:
             tasks.create_task(_watch_attached(qmp, control))
-            await self._serve_dbus(qmp, control)
+            await self._serve_dbus(qmp, None, control)
 
     async def _serve_vhost(self, qemu: QemuProcess, paths: Paths, control: GatewayLink) -> None:
         """The render worker is the machine's display device."""
-        machine: asyncio.Future[tuple[Qmp, DBusDisplay]] = asyncio.get_running_loop().create_future()
+        machine: asyncio.Future[_Machine] = asyncio.get_running_loop().create_future()
 
         async def resume() -> None:
-            qmp, _ = await machine
-            await _set_up_again(qmp)
+            await _set_up_again((await machine).qmp)
 
         async def set_size(scanout_id: int, width: int, height: int) -> None:
-            _, display = await machine
-            await _set_size(display, scanout_id, width, height)
+            await _set_size((await machine).display, scanout_id, width, height)
+            self._handle_wanted(scanout_id, width, height)
 
         vhost = VhostDisplay(
             qemu, machine_path=self._settings.machine_path, gpu_path=paths.gpu, resume=resume, set_size=set_size
@@ -123,31 +140,72 @@ class VmAgent:
             # QEMU answers nobody before its device is served.
             tasks.create_task(vhost.run())
             tasks.create_task(vhost.tell_sizes())
-            async with await Qmp.open(await qemu.connect(paths.qmp)) as qmp:
-                display = await DBusDisplay.open(qmp)
-                with contextlib.closing(display):
-                    machine.set_result((qmp, display))
-                    await vhost.is_attached.wait()
-                    control.send(AgentReady("vhost-user"))
-                    await self._serve_guest(qmp, display, qemu_knows_sizes=False)
+            async with (
+                await Qmp.open(await qemu.connect(paths.qmp)) as qmp,
+                self._open_machine(qmp) as opened,
+            ):
+                machine.set_result(opened)
+                await vhost.is_attached.wait()
+                control.send(AgentReady("vhost-user"))
+                await self._serve_guest(opened, paths.agent, qemu_knows_sizes=False)
 
-    async def _serve_dbus(self, qmp: Qmp, control: GatewayLink) -> None:
+    async def _serve_dbus(self, qmp: Qmp, agent_path: Path | None, control: GatewayLink) -> None:
         """QEMU hands its display over."""
-        display = await DBusDisplay.open(qmp)
-        with contextlib.closing(display):
-            source = DBusSource(display, lambda: control.send(AgentReady("D-Bus")))
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(source.run())
-                tasks.create_task(run_display_link(self._settings.display_path, source))
-                await self._serve_guest(qmp, display, qemu_knows_sizes=True)
+        async with self._open_machine(qmp) as machine, asyncio.TaskGroup() as tasks:
+            source = DBusSource(
+                machine.display, lambda: control.send(AgentReady("D-Bus")), handle_wanted=self._handle_wanted
+            )
+            tasks.create_task(source.run())
+            tasks.create_task(run_display_link(self._settings.display_path, source))
+            await self._serve_guest(machine, agent_path, qemu_knows_sizes=True)
 
-    async def _serve_guest(self, qmp: Qmp, display: DBusDisplay, *, qemu_knows_sizes: bool) -> None:
+    @asynccontextmanager
+    async def _open_machine(self, qmp: Qmp) -> AsyncIterator[_Machine]:
+        clipboard = MachineClipboard(self._handle_guest_text)
+        by_qemu = clipboard.open_by_qemu()
+        display = await DBusDisplay.open(qmp, by_qemu.exports)
+        with contextlib.closing(display):
+            yield _Machine(qmp, display, clipboard, by_qemu)
+
+    async def _serve_guest(self, machine: _Machine, agent_path: Path | None, *, qemu_knows_sizes: bool) -> None:
         """What is the same wherever the picture comes from; until cancelled."""
         sizes = ShownSizes()
-        machine_input = await open_input(qmp, display, sizes, qemu_knows_sizes=qemu_knows_sizes)
+        machine_input = await open_input(machine.qmp, machine.display, sizes, qemu_knows_sizes=qemu_knows_sizes)
         _log.info("input goes by %s", machine_input.name)
-        guest = MachineGuest(machine_input, sizes, (), None)
-        await StreamerServer(self._settings.agent_fd, guest).run()
+        sound = None
+        if self._settings.sound_fd is not None:
+            sound = DBusSound(machine.display, await machine.qmp.version(), self._settings.sound_fd)
+        has_sound = None if sound is None else lambda: sound.is_available
+        guest = MachineGuest(machine_input, sizes, machine.clipboard, has_sound)
+        self._streamer = StreamerServer(self._settings.agent_fd, guest)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_serve_clipboard(machine))
+            if sound is not None:
+                tasks.create_task(sound.run())
+            if agent_path is not None:
+                self._port = machine.clipboard.open_port(agent_path)
+                machine.qmp.handle_event = self._handle_event
+                tasks.create_task(self._port.run())
+            tasks.create_task(self._streamer.run())
+
+    def _handle_wanted(self, scanout_id: int, width: int, height: int) -> None:
+        if self._port is not None:
+            self._port.send_size(scanout_id, width, height)
+
+    def _handle_event(self, name: str, data: Mapping[str, Any]) -> None:
+        if name == "RESUME" and self._port is not None:
+            self._port.send_time()
+
+    def _handle_guest_text(self, text: str) -> None:
+        if self._streamer is not None:
+            self._streamer.send(Clipboard(text))
+
+
+async def _serve_clipboard(machine: _Machine) -> None:
+    try:
+        await machine.by_qemu.run(machine.display.connection)
+    except DBusError as error:
+        _log.info("no clipboard by QEMU: %s", error)
 
 
 async def _watch(qemu: QemuProcess, control: GatewayLink) -> None:

@@ -4,22 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from pathlib import Path
 
 from guest_agent.messages import Clipboard, Message, Pointer, Shown, Sound
 from guest_agent.streamer_server import Send
+from guest_agent.vm.dbus_clipboard import DBusClipboard
 from guest_agent.vm.input_channel import MachineInput
-
-
-class ClipboardPort(Protocol):
-    """A way to the guest's clipboard."""
-
-    @property
-    def guest_text(self) -> str:
-        """What the guest has copied; empty: nothing that is known."""
-
-    def set_text(self, text: str) -> None:
-        """Offer a viewer's text to the guest; lost where nobody takes it."""
+from guest_agent.vm.port import AgentPort
 
 
 class ShownSizes:
@@ -37,6 +28,51 @@ class ShownSizes:
         return self._sizes
 
 
+class MachineClipboard:
+    """The guest's clipboard, by our agent inside the machine where there is one, else by QEMU's. Loop thread only.
+
+    Attributes:
+        guest_text: what the guest has copied last; empty: nothing that is known.
+    """
+
+    def __init__(self, handle_guest_text: Callable[[str], None]) -> None:
+        self.guest_text = ""
+        self._handle_guest_text = handle_guest_text
+        self._port: AgentPort | None = None
+        self._by_qemu: DBusClipboard | None = None
+
+    def open_port(self, path: Path) -> AgentPort:
+        """Return the port to our agent; the caller runs it."""
+        self._port = AgentPort(path, self._take)
+        return self._port
+
+    def open_by_qemu(self) -> DBusClipboard:
+        """Return QEMU's clipboard, for agents of others (spice-vdagent); the caller runs it."""
+        self._by_qemu = DBusClipboard(self._take_by_qemu)
+        return self._by_qemu
+
+    def set_text(self, text: str) -> None:
+        """Offer a viewer's text to the guest's programs; lost where no agent takes it."""
+        self.guest_text = ""
+        if self._port is not None:
+            self._port.set_text(text)
+        if self._by_qemu is not None and not self._has_agent:
+            self._by_qemu.set_text(text)
+
+    @property
+    def _has_agent(self) -> bool:
+        return self._port is not None and self._port.is_present
+
+    def _take_by_qemu(self, text: str) -> None:
+        # Two agents in one guest would hear each other, for ever.
+        if not self._has_agent:
+            self._take(text)
+
+    def _take(self, text: str) -> None:
+        self.guest_text = text
+        self._handle_guest_text(text)
+
+
 class MachineGuest:
     """A `streamer_server.Guest`; loop thread only."""
 
@@ -44,30 +80,28 @@ class MachineGuest:
         self,
         machine_input: MachineInput,
         sizes: ShownSizes,
-        clipboards: Sequence[ClipboardPort],
+        clipboard: MachineClipboard,
         has_sound: Callable[[], bool] | None,
     ) -> None:
         """`has_sound`: None when the session has no sound at all."""
         self._input = machine_input
         self._sizes = sizes
-        self._clipboards = clipboards
+        self._clipboard = clipboard
         self._has_sound = has_sound
 
     def greet(self, send: Send) -> None:
         send(Pointer(self._input.takes_touch))
         if self._has_sound is not None:
             send(Sound(self._has_sound()))
-        for clipboard in self._clipboards:
-            if clipboard.guest_text:
-                send(Clipboard(clipboard.guest_text))
+        if self._clipboard.guest_text:
+            send(Clipboard(self._clipboard.guest_text))
 
     async def handle_input(self, message: Message) -> None:
         match message:
             case Shown():
                 self._sizes.note(message)
             case Clipboard(text):
-                for clipboard in self._clipboards:
-                    clipboard.set_text(text)
+                self._clipboard.set_text(text)
             case _:
                 await self._input.put(message)
 

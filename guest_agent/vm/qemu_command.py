@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from guest_agent.vm.port import BUS, qemu_arguments
+
 Source = Literal["vhost-user", "dbus"]
 
 # How we call what we add; a machine of the user's may use any other name.
@@ -49,6 +51,7 @@ class Paths:
 
     qmp: Path
     gpu: Path
+    agent: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +96,8 @@ def complete(
 ) -> QemuCommand:
     """Return the user's command line with what a session needs behind it.
 
-    Added are QMP, the D-Bus display without a bus, a pointer with absolute positions, and the display device with, for
-    vhost-user, memory that can be shared; nothing of it where the user's line has it already.
+    Added are QMP, the D-Bus display without a bus, ports for agents inside, a pointer with absolute positions, and the
+    display device with, for vhost-user, memory that can be shared; nothing of it where the user's line has it already.
 
     Args:
         source: where the picture shall come from; None: by vhost-user, unless the line has a display device of its own.
@@ -107,7 +110,8 @@ def complete(
     options = list(_options(command[1:]))
     _refuse(options)
     wanted = _wanted_source(options, source)
-    words = [*_qmp(paths), *_display(options, wanted, paths, size, outputs), *_pointer(options)]
+    words = [*_qmp(paths), *_ports(options, paths), *_display(options, wanted, paths, size, outputs)]
+    words += _pointer(options)
     if wanted == "vhost-user":
         words += _shared_memory(options)
     words += ["-audiodev", f"dbus,id={AUDIO_ID}"] if has_sound else []
@@ -167,6 +171,18 @@ def _wanted_source(options: Sequence[_Option], source: Source | None) -> Source:
 def _qmp(paths: Paths) -> list[str]:
     chardev = f"socket,id={PREFIX}-qmp,path={paths.qmp},server=on,wait=off"
     return ["-chardev", chardev, "-mon", f"chardev={PREFIX}-qmp,mode=control"]
+
+
+def _ports(options: Sequence[_Option], paths: Paths) -> list[str]:
+    """Ways to agents inside the machine: ours, and the stock spice-vdagent unless the user has given it one."""
+    words = qemu_arguments(paths.agent)
+    if any(option.name == "chardev" and option.first in ("qemu-vdagent", "spicevmc") for option in options):
+        return words
+    return [
+        *words,
+        *("-chardev", f"qemu-vdagent,id={PREFIX}-vdagent,name=vdagent,clipboard=on,mouse=off"),
+        *("-device", f"virtserialport,bus={BUS},chardev={PREFIX}-vdagent,name=com.redhat.spice.0"),
+    ]
 
 
 def _display(

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import argparse
 import socket
 from pathlib import Path
 
 import pytest
 
-from streamer.cli import add_outputs_option, main, parse_settings
+from streamer.cli import main, parse_settings
 from streamer.config import PortRange, Settings, SettingsError, Size, VtestSettings
 from streamer.vtest import parse_settings as parse_vtest
 
@@ -180,11 +179,9 @@ def test_installed_package_has_no_benchmarks(
 
 
 def test_outputs_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    parser = argparse.ArgumentParser()
-    add_outputs_option(parser)
-    assert [parser.parse_args(line).outputs for line in ([], ["--outputs", "16"])] == [1, 16]
+    assert parse_settings(["vm", "--outputs", "16", "--", "qemu"]).outputs == 16
     with pytest.raises(SystemExit):
-        parser.parse_args(["--outputs", "17"])
+        parse_settings(["vm", "--outputs", "17", "--", "qemu"])
     assert "1 to 16" in capsys.readouterr().err
     with pytest.raises(SettingsError, match="1 to 16"):
         Settings(outputs=0).check()

@@ -7,7 +7,7 @@ import pytest
 
 from guest_agent.vm.qemu_command import CommandError, Paths, QemuCommand, Source, complete
 
-PATHS = Paths(Path("/s/qmp"), Path("/s/gpu"))
+PATHS = Paths(Path("/s/qmp"), Path("/s/gpu"), Path("/s/agent"))
 
 
 def completed(line: str, source: Source | None = None, *, has_sound: bool = True) -> QemuCommand:
@@ -29,6 +29,10 @@ def test_plain_machine_gets_all_that_a_session_needs() -> None:
         "-chardev socket,id=heliograph-gpu,path=/s/gpu,server=on,wait=on",
         "-vga none -device vhost-user-gpu-pci,chardev=heliograph-gpu,max_outputs=2,xres=800,yres=600",
         "-object memory-backend-memfd,id=heliograph-ram,size=2G,share=on -machine memory-backend=heliograph-ram",
+        "-chardev socket,id=heliograph-agent,path=/s/agent,server=on,wait=off",
+        "bus=heliograph-agent.0,chardev=heliograph-agent,name=org.heliograph.agent.0",
+        "-chardev qemu-vdagent,id=heliograph-vdagent,name=vdagent,clipboard=on,mouse=off",
+        "bus=heliograph-agent.0,chardev=heliograph-vdagent,name=com.redhat.spice.0",
         "-device qemu-xhci,id=heliograph-usb -device usb-tablet",
         "-audiodev dbus,id=heliograph-audio -display dbus,p2p=yes,audiodev=heliograph-audio",
     ):
@@ -87,6 +91,12 @@ def test_shared_memory_of_the_users_own_is_kept() -> None:
     object_ = "-object memory-backend-file,id=ram,mem-path=/dev/hugepages,share=on,size=1G"
     assert "memory-backend" not in added(f"qemu {object_} -M q35,memory-backend=ram")
     assert "memory-backend" not in added(f"qemu {object_} -numa node,memdev=ram")
+
+
+def test_port_for_another_agent_is_not_added_twice() -> None:
+    text = added("qemu -chardev qemu-vdagent,id=v,clipboard=on")
+    assert "vdagent" not in text
+    assert "org.heliograph.agent.0" in text
 
 
 def test_no_sound_no_audiodev() -> None:
