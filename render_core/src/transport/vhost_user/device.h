@@ -44,6 +44,7 @@ struct rc_vhost_device {
 		uint32_t id, length; /* of the last used entry */
 	} stopped; /* where the control queue stopped; layout.size 0: it has never run */
 	struct rc_chain chain;
+	uint16_t executed_before; /* so many of the next control chains were executed by the former worker */
 	struct {
 		uint32_t shown, flushes, batch;
 	} pace[RC_MAX_SCANOUTS]; /* of the last flush: rc_scanout::shown, how many flushes its batch has */
