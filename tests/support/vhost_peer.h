@@ -45,7 +45,7 @@ struct test_descriptor {
 
 /* The driver's side of a queue. */
 struct driver_queue {
-	uint64_t at; /* descriptors; the available ring lies 0x1000 after them, the used ring 0x2000 */
+	uint64_t at;              /* descriptors; the available ring lies 0x1000 after them, the used ring 0x2000 */
 	uint16_t available, seen; /* indexes: made available, taken from the used ring */
 	int kick, call, error;
 };
@@ -115,7 +115,8 @@ static inline void peer_init(struct vhost_peer *peer, bool event_idx, bool indir
 		peer->ram_fd[i] = peer_memfd(sizes[i], F_SEAL_SHRINK | F_SEAL_GROW);
 		peer->ram[i] = mmap(NULL, sizes[i], PROT_READ | PROT_WRITE, MAP_SHARED, peer->ram_fd[i], 0);
 		CHECK(peer->ram[i] != MAP_FAILED);
-		peer->queues[i] = (struct driver_queue){.at = 0x1000 + 0x4000 * (uint64_t)i, .kick = -1, .call = -1, .error = -1};
+		peer->queues[i] =
+			(struct driver_queue){.at = 0x1000 + 0x4000 * (uint64_t)i, .kick = -1, .call = -1, .error = -1};
 	}
 	peer->journal = peer_memfd(JOURNAL_BYTES, F_SEAL_SHRINK | F_SEAL_GROW);
 	peer->event_idx = event_idx;
@@ -209,7 +210,8 @@ static inline void peer_finish(struct vhost_peer *peer) {
 /* ---- QEMU ---- */
 
 /* Send bytes as QEMU would, with fds (borrowed). */
-static inline void qemu_send(struct vhost_peer *peer, const void *bytes, size_t size, const int *fds, uint32_t fd_count) {
+static inline void qemu_send(
+	struct vhost_peer *peer, const void *bytes, size_t size, const int *fds, uint32_t fd_count) {
 	union {
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(sizeof(int) * 16)];
@@ -269,8 +271,8 @@ static inline int64_t qemu_state(struct vhost_peer *peer, uint32_t request, uint
 }
 
 static inline int64_t qemu_set_memory(struct vhost_peer *peer, uint32_t count) {
-	struct rc_vhost_mem_table table = {.count = count,
-		.regions = {{0, RAM0_SIZE, USER0, 0}, {RAM1_AT, RAM1_SIZE, USER1, 0}}};
+	struct rc_vhost_mem_table table = {
+		.count = count, .regions = {{0, RAM0_SIZE, USER0, 0}, {RAM1_AT, RAM1_SIZE, USER1, 0}}};
 	return qemu_set(peer, VHOST_USER_SET_MEM_TABLE, &table, 8 + 32 * count, peer->ram_fd, count);
 }
 
@@ -302,8 +304,8 @@ static inline void qemu_start_queue(struct vhost_peer *peer, uint32_t index, uin
 
 /* What QEMU does at DRIVER_OK and when the machine goes on. */
 static inline void qemu_start(struct vhost_peer *peer, uint16_t control_base, uint16_t cursor_base) {
-	const uint64_t features = UINT64_C(1) << 32 | UINT64_C(1) << 30 | UINT64_C(1) << 28 | 2 |
-							  (uint64_t)peer->event_idx << 29;
+	const uint64_t features =
+		UINT64_C(1) << 32 | UINT64_C(1) << 30 | UINT64_C(1) << 28 | 2 | (uint64_t)peer->event_idx << 29;
 	CHECK(qemu_set(peer, VHOST_USER_SET_FEATURES, &features, sizeof(features), NULL, 0) == 0);
 	CHECK(qemu_set_memory(peer, 2) == 0);
 	qemu_start_queue(peer, RC_VHOST_CONTROL, control_base);
@@ -441,15 +443,14 @@ static inline uint32_t set_scanout(
 }
 
 static inline uint32_t transfer(struct vhost_peer *peer, uint32_t id, uint32_t width, uint32_t height) {
-	return CONTROL(peer, (struct virtio_gpu_transfer_to_host_2d){.hdr.type = VIRTIO_GPU_CMD_TRANSFER_TO_HOST_2D,
-							 .r = {0, 0, width, height},
-							 .resource_id = id});
+	return CONTROL(
+		peer, (struct virtio_gpu_transfer_to_host_2d){
+				  .hdr.type = VIRTIO_GPU_CMD_TRANSFER_TO_HOST_2D, .r = {0, 0, width, height}, .resource_id = id});
 }
 
 static inline uint32_t flush(struct vhost_peer *peer, uint32_t id, uint32_t width, uint32_t height) {
-	return CONTROL(peer, (struct virtio_gpu_resource_flush){.hdr.type = VIRTIO_GPU_CMD_RESOURCE_FLUSH,
-							 .r = {0, 0, width, height},
-							 .resource_id = id});
+	return CONTROL(peer, (struct virtio_gpu_resource_flush){
+							 .hdr.type = VIRTIO_GPU_CMD_RESOURCE_FLUSH, .r = {0, 0, width, height}, .resource_id = id});
 }
 
 static inline uint32_t simple(struct vhost_peer *peer, uint32_t type, uint32_t id) {

@@ -117,7 +117,8 @@ static void test_indexes_wrap(void) {
 			if (i % 8 == 7) {
 				peer_turn(&peer);
 				while (take_used(&peer, 0, &hdr)) {
-					CHECK(hdr.type == VIRTIO_GPU_RESP_OK_DISPLAY_INFO && hdr.flags == VIRTIO_GPU_FLAG_FENCE && hdr.fence_id == 77);
+					CHECK(hdr.type == VIRTIO_GPU_RESP_OK_DISPLAY_INFO && hdr.flags == VIRTIO_GPU_FLAG_FENCE &&
+						  hdr.fence_id == 77);
 				}
 				CHECK(peer.queues[0].seen == peer.queues[0].available);
 			}

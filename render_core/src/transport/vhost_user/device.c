@@ -32,7 +32,7 @@ static uint32_t written_response(const struct rc_chain *chain) {
 		memcpy(&type, chain->response[0].iov_base, sizeof(type));
 	}
 	size_t size = type == VIRTIO_GPU_RESP_OK_DISPLAY_INFO ? sizeof(struct virtio_gpu_resp_display_info)
-				  : type == VIRTIO_GPU_RESP_OK_EDID		  ? sizeof(struct virtio_gpu_resp_edid)
+				  : type == VIRTIO_GPU_RESP_OK_EDID       ? sizeof(struct virtio_gpu_resp_edid)
 														  : sizeof(struct virtio_gpu_ctrl_hdr);
 	return (uint32_t)(size < room ? size : room);
 }
@@ -72,8 +72,8 @@ static uint32_t serve_control(struct rc_vhost_queue *queue, struct rc_chain *cha
 	rc_journal_set_executed(&device->journal, (uint16_t)(chain->index + 1));
 	if (reply.flush_scanout) {
 		*waits = true;
-		rc_scanout_flush(reply.flush_scanout, &reply.flush_rect,
-			hold_flush(device, reply.flush_scanout, chain->index, length));
+		rc_scanout_flush(
+			reply.flush_scanout, &reply.flush_rect, hold_flush(device, reply.flush_scanout, chain->index, length));
 	}
 	return length;
 }
@@ -123,8 +123,7 @@ static bool driver_goes_on(const struct rc_vhost_device *device) {
 		return used || (length && rc_journal_is_of(&device->journal, &queue->ring.layout));
 	}
 	return same_layout(&device->stopped.layout, &queue->ring.layout) && queue->base == device->stopped.base &&
-		   used == queue->base &&
-		   (used || (length && id == device->stopped.id && length == device->stopped.length));
+		   used == queue->base && (used || (length && id == device->stopped.id && length == device->stopped.length));
 }
 
 static void tell(struct rc_vhost_device *device, enum rc_machine_state state) {
@@ -136,8 +135,8 @@ static bool take_over(struct rc_vhost_device *device) {
 	const struct rc_virtqueue_layout *layout = &device->queues[RC_VHOST_CONTROL].ring.layout;
 	bool complete = rc_journal_is_of(&device->journal, layout);
 	if (complete) {
-		const uint16_t executed =
-			(uint16_t)(rc_journal_executed(&device->journal) - rc_virtqueue_used_index(&device->queues[RC_VHOST_CONTROL].ring));
+		const uint16_t executed = (uint16_t)(rc_journal_executed(&device->journal) -
+											 rc_virtqueue_used_index(&device->queues[RC_VHOST_CONTROL].ring));
 		device->executed_before = executed <= layout->size ? executed : 0;
 		complete = rc_journal_replay(&device->journal, &device->gpu, device->chain.request);
 	} else {
@@ -269,8 +268,9 @@ const char *rc_vhost_device_create(const struct rc_vhost_device_params *params, 
 		.serve = serve_chain,
 		.broke = handle_stopped,
 	};
-	if (!wrong && (again_fd < 0 || !device->chain.request || !rc_loop_add(params->loop, &device->again, again_fd, handle_again) ||
-					  !rc_loop_add(params->loop, &device->socket, params->socket_fd, handle_socket))) {
+	if (!wrong &&
+		(again_fd < 0 || !device->chain.request || !rc_loop_add(params->loop, &device->again, again_fd, handle_again) ||
+			!rc_loop_add(params->loop, &device->socket, params->socket_fd, handle_socket))) {
 		wrong = "memory";
 	}
 	if (wrong) {

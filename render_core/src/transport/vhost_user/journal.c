@@ -27,14 +27,15 @@ struct rc_journal_head {
 	uint32_t queue_size;
 	_Atomic uint32_t executed; /* index in the control queue */
 	uint32_t reserved;
-	uint64_t queue[3];         /* descriptors, available, used */
-	_Atomic uint64_t used[2];  /* bytes of records in each half */
+	uint64_t queue[3];        /* descriptors, available, used */
+	_Atomic uint64_t used[2]; /* bytes of records in each half */
 	struct slot scanouts[RC_MAX_SCANOUTS], cursors[RC_MAX_SCANOUTS];
 };
 
 enum { HEAD_BYTES = 16384, RECORD_ALIGN = 8 };
 _Static_assert(sizeof(struct rc_journal_head) <= HEAD_BYTES, "the journal's head");
-_Static_assert(sizeof(struct virtio_gpu_update_cursor) <= sizeof(struct virtio_gpu_set_scanout_blob), "a slot's request");
+_Static_assert(
+	sizeof(struct virtio_gpu_update_cursor) <= sizeof(struct virtio_gpu_set_scanout_blob), "a slot's request");
 
 /* A record is `le32 size, le32 reserved`, the request, and bytes up to the next multiple of RECORD_ALIGN. */
 struct record {
