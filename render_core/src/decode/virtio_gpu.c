@@ -185,13 +185,16 @@ static void get_display_info(struct call *call) {
 	if (!read_body(call, &body, sizeof(body), false)) {
 		return;
 	}
+	uint32_t x = 0; /* from left to right, as people put their monitors */
 	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
 		struct rc_scanout *scanout = &call->gpu->scanouts[i];
 		struct virtio_gpu_display_one *mode = &call->reply->display_info.pmodes[i];
 		*mode = (struct virtio_gpu_display_one){.enabled = scanout->wanted};
 		scanout->wanted_unseen = false;
 		if (scanout->wanted) {
-			mode->r = (struct virtio_gpu_rect){.width = scanout->wanted_width, .height = scanout->wanted_height};
+			mode->r =
+				(struct virtio_gpu_rect){.x = x, .width = scanout->wanted_width, .height = scanout->wanted_height};
+			x += scanout->wanted_width;
 		}
 	}
 	call->reply->hdr.type = VIRTIO_GPU_RESP_OK_DISPLAY_INFO;

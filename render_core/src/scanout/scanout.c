@@ -203,6 +203,16 @@ bool rc_scanout_set_wanted(struct rc_scanout *scanout, uint32_t width, uint32_t 
 	return true;
 }
 
+bool rc_scanout_set_unwanted(struct rc_scanout *scanout) {
+	if (!scanout->wanted) {
+		return false;
+	}
+	scanout->wanted = false;
+	scanout->wanted_unseen = true;
+	scanout->wanted_width = scanout->wanted_height = 0;
+	return true;
+}
+
 void rc_scanout_expect(struct rc_scanout *scanout, uint64_t now_ns) {
 	scanout->extras = INPUT_EXTRAS;
 	scanout->extra_due_ns = now_ns;

@@ -46,8 +46,9 @@ struct rc_scanout {
 
 	/* what the viewer wants: GET_DISPLAY_INFO */
 	bool wanted;
-	bool wanted_unseen; /* it changed since the guest asked last */
-	uint32_t wanted_width, wanted_height, refresh_mhz;
+	bool wanted_unseen;                   /* it changed since the guest asked last */
+	uint32_t wanted_width, wanted_height; /* 0 while it is not wanted */
+	uint32_t refresh_mhz;
 
 	/* what the guest shows */
 	struct rc_picture picture; /* with a reference to its surface; NULL: off */
@@ -105,6 +106,9 @@ void rc_scanout_expect(struct rc_scanout *scanout, uint64_t now_ns);
 
 /* True when GET_DISPLAY_INFO has a new answer. Checked by the caller: sizes 16..RC_MAX_SIZE; refresh_mhz 0 keeps the rate. */
 bool rc_scanout_set_wanted(struct rc_scanout *scanout, uint32_t width, uint32_t height, uint32_t refresh_mhz);
+
+/* Nobody wants it any more: the guest's monitor is unplugged. True when GET_DISPLAY_INFO has a new answer. */
+bool rc_scanout_set_unwanted(struct rc_scanout *scanout);
 
 /* Do what is due; and when to come again (UINT64_MAX: nothing is waiting). */
 void rc_scanout_service(struct rc_scanout *scanout, uint64_t now_ns);

@@ -34,12 +34,10 @@ static void send_state(void *owner, enum rc_machine_state state) {
 void rc_machine_link_display_changed(struct rc_machine_link *link) {
 	for (uint32_t i = 0; link->greeted && i < RC_MAX_SCANOUTS; i++) {
 		const struct rc_scanout *scanout = &link->scanouts[i];
-		const bool told = link->told[i].width == scanout->wanted_width &&
-						  link->told[i].height == scanout->wanted_height &&
-						  link->told[i].refresh_mhz == scanout->refresh_mhz;
-		if (scanout->wanted && !told) {
-			const struct display_message body = {
-				i, scanout->wanted_width, scanout->wanted_height, scanout->refresh_mhz};
+		/* 0 × 0: nobody wants it, or any more. */
+		const struct display_message body = {i, scanout->wanted_width, scanout->wanted_height, scanout->refresh_mhz};
+		if (link->told[i].width != body.width || link->told[i].height != body.height ||
+			(body.width && link->told[i].refresh_mhz != body.refresh_mhz)) {
 			link->told[i].width = body.width;
 			link->told[i].height = body.height;
 			link->told[i].refresh_mhz = body.refresh_mhz;
