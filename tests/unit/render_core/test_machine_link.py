@@ -3,48 +3,32 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from render_core import Device
-from tests.support.worker_bench import WAIT_S, WorkerBench, connect, wait_readable, worker_bench
+from tests.support.machine_agent import (
+    ATTACH,
+    ATTACHED,
+    DISPLAY,
+    HELLO,
+    LOST,
+    RUNNING,
+    STATE,
+    STOPPED,
+    MachineAgent,
+    sealed,
+)
+from tests.support.worker_bench import WAIT_S, WorkerBench, wait_readable, worker_bench
 
-_HEADER = struct.Struct("<IHHII")
-HELLO, ATTACH, HELLO_REPLY, STATE, DISPLAY = 1, 2, 0x8001, 0x8002, 0x8003
-ATTACHED, RUNNING, STOPPED, LOST = 1, 2, 3, 4
 RAM_BYTES = 1 << 20
 USER = 0x7F0000000000
-
-
-class Agent:
-    """The agent's end of the machine link."""
-
-    def __init__(self, path: Path) -> None:
-        self.sock = connect(path)
-
-    def send(self, kind: int, *fields: int, fds: tuple[int, ...] = ()) -> None:
-        body = struct.pack(f"<{len(fields)}I", *fields)
-        socket.send_fds(self.sock, [_HEADER.pack(_HEADER.size + len(body), kind, len(fds), 0, 0) + body], fds)
-
-    def next(self) -> tuple[int, ...]:
-        """The next message: its type and fields; () at the end."""
-        packet = self.sock.recv(4096)
-        if not packet:
-            return ()
-        _length, kind, _fds, _sequence, _reserved = _HEADER.unpack_from(packet)
-        return (kind, *struct.unpack(f"<{(len(packet) - _HEADER.size) // 4}I", packet[_HEADER.size :]))
-
-    def greet(self) -> None:
-        self.send(HELLO, 1, 0)
-        assert self.next() == (HELLO_REPLY, 1, 16)
 
 
 class FrontEnd:
@@ -68,13 +52,6 @@ class FrontEnd:
         self.theirs.close()
 
 
-def sealed(name: str, size_bytes: int) -> int:
-    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(fd, size_bytes)
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
-    return fd
-
-
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerBench]:
     with worker_bench(tmp_path_factory.mktemp("machine")) as bench:
@@ -83,8 +60,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerBench]:
 
 
 @contextmanager
-def agent(bench: WorkerBench) -> Iterator[Agent]:
-    agent = Agent(bench.machine_path)
+def agent(bench: WorkerBench) -> Iterator[MachineAgent]:
+    agent = MachineAgent(bench.machine_path)
     try:
         agent.greet()
         yield agent
@@ -143,6 +120,8 @@ def test_what_viewers_want_is_told(bench: WorkerBench) -> None:
         assert speaker.next() == (DISPLAY, 0, 800, 600, 60000)
         streamer.link.set_display(3, 1024, 768)
         assert speaker.next() == (DISPLAY, 3, 1024, 768, 60000)
+        streamer.link.set_display(3, 0, 0)
+        assert speaker.next() == (DISPLAY, 3, 0, 0, 60000)  # unplugged
         streamer.link.set_display(0, 640, 480)
         assert speaker.next() == (DISPLAY, 0, 640, 480, 60000)
 
@@ -182,7 +161,7 @@ def test_wrong_messages_end_the_connection(
 
 def test_hello_comes_first_and_in_this_version(bench: WorkerBench) -> None:
     for kind, version in ((ATTACH, 0), (HELLO, 2)):
-        stranger = Agent(bench.machine_path)
+        stranger = MachineAgent(bench.machine_path)
         stranger.send(kind, version, 0)
         assert stranger.next() == ()
         stranger.sock.close()
