@@ -16,14 +16,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from guest_agent.display_link import run_display_link
 from guest_agent.messages import Button, Key, Motion, Relative, ReleaseAll, Text, Touch, Wheel
 from guest_agent.vm.dbus_connection import DBusError
+from guest_agent.vm.dbus_display import DBusDisplay
 from guest_agent.vm.dbus_sound import DBusSound
-from guest_agent.vm.qmp import QemuVersion
+from guest_agent.vm.dbus_source import DBusSource
+from guest_agent.vm.qmp import QemuVersion, Qmp
 from tests.support.dbus_machine import seen_machine
 from tests.support.streaming import wait_until
 from tests.support.vm import GuestJob, VirtualMachine
 from tests.support.vm_guest.pattern import CURSOR_SIZE, pattern
+from tests.support.worker_bench import WorkerBench, worker_bench
 
 VIRTIO = (
     *("-device", "virtio-gpu-pci,max_outputs=2", "-device", "virtio-multitouch-pci"),
@@ -101,6 +105,43 @@ async def test_the_picture_is_exact(gpu: str, request: pytest.FixtureRequest) ->
         await seen.worker.until(lambda: seen.worker.connections > connections)
         await seen.until_picture(pattern(1024, 768))
         assert seen.first_frames == 1
+
+
+async def test_a_render_worker_shows_it(virtio: VirtualMachine) -> None:
+    """The whole way to the frame ring, with the worker's own checks."""
+    with tempfile.TemporaryDirectory(prefix="hg-worker-") as folder, worker_bench(Path(folder)) as worker:
+        async with await Qmp.connect(str(virtio.qmp_path)) as qmp, _job(virtio, "kms serve") as kms:
+            display = await DBusDisplay.open(qmp)
+            taken = asyncio.Event()
+            source = DBusSource(display, taken.set, is_resizable=False)
+            async with asyncio.TaskGroup() as tasks:
+                running = [
+                    tasks.create_task(source.run()),
+                    tasks.create_task(run_display_link(str(worker.display_path), source)),
+                ]
+                async with asyncio.timeout(60):
+                    await taken.wait()
+                # A narrower screen than its picture's memory is one with a stride.
+                await _do(kms, "mode 0 1024x768")
+                luma = await asyncio.to_thread(_corners, worker)
+                for task in running:
+                    task.cancel()
+            display.close()
+    assert luma == pytest.approx([63, 173, 32, 235], abs=2)  # BT.709, limited range
+
+
+def _corners(worker: WorkerBench) -> list[int]:
+    """Wait for the pattern; return its corners' luma: red, green, blue, white."""
+    with worker.streamer() as streamer:
+        streamer.link.set_active(0, True)
+        ring = streamer.ring(1024)
+        while True:
+            frame = streamer.frame(ring)
+            luma = [int(frame.planes[y, x]) for y in (5, 760) for x in (5, 1018)]
+            frame.release()
+            if luma[3] > 200 and luma[0] < 100 < luma[1]:
+                ring.close()
+                return luma
 
 
 async def test_a_viewers_size_reaches_the_guest(virtio: VirtualMachine) -> None:
