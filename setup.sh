@@ -517,5 +517,5 @@ for step in "${steps[@]}"; do
 	*) fail "There is no step $step: ./setup.sh [system | mesa | qemu | guest | python]..." ;;
 	esac
 done
-rm -rf "$apart"
+[[ ! -f $apart/read ]] || rm -rf "$apart"
 say "Ready. Next: make run (a desktop in the browser), make test, make help"

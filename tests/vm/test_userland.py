@@ -25,11 +25,19 @@ class AgentInGuest:
     machine: VirtualMachine
     display: str
     socket: Path
+    agent: GuestJob | None = None
 
-    def start(self) -> GuestJob:
-        job = self.machine.spawn(python_in_guest("guest_agent.in_vm", "--display", self.display))
-        job.read_until("serving the X server")
-        return job
+    async def run_agent(self) -> None:
+        """Start the agent, unless it runs."""
+        if self.agent is None:
+            self.agent = self.machine.spawn(python_in_guest("guest_agent.in_vm", "--display", self.display))
+            await asyncio.to_thread(self.agent.read_until, "serving the X server")
+
+    async def kill_agent(self) -> None:
+        if self.agent is not None:
+            self.agent.kill()
+            await asyncio.to_thread(self.agent.wait)
+            self.agent = None
 
     async def sh(self, command: str) -> str:
         """Run a command in the guest, as X client."""
@@ -77,7 +85,7 @@ async def test_the_default_desktop_runs(guest: AgentInGuest) -> None:
 async def test_clipboard_size_and_clock(guest: AgentInGuest) -> None:
     async with serving(guest) as host:
         host.port.set_text("from the viewer")
-        agent = await asyncio.to_thread(guest.start)
+        await guest.run_agent()
         await host.wait_present()
         await guest.sh("until xclip -out -selection clipboard 2>/dev/null | grep -q viewer; do sleep 0.2; done")
         await guest.sh("printf 'from the guest' | xclip -in -selection clipboard >/dev/null 2>&1")
@@ -92,12 +100,10 @@ async def test_clipboard_size_and_clock(guest: AgentInGuest) -> None:
         await guest.sh("until [ $(date +%Y) -gt 2001 ]; do sleep 0.1; done")
         ahead_s = int(await guest.sh("date +%s")) - time.time()
         assert abs(ahead_s) < 60  # of 24 years
-        agent.kill()
-        await asyncio.to_thread(agent.wait)
 
 
 async def test_agents_and_hosts_come_and_go(guest: AgentInGuest) -> None:
-    agent = await asyncio.to_thread(guest.start)
+    await guest.run_agent()
     for number in range(2):
         # A host that was started after the agent, and its successor.
         async with serving(guest) as host:
@@ -108,10 +114,7 @@ async def test_agents_and_hosts_come_and_go(guest: AgentInGuest) -> None:
             )
     async with serving(guest) as host:
         await host.wait_present()
-        agent.kill()
-        await asyncio.to_thread(agent.wait)
-        agent = await asyncio.to_thread(guest.start)
+        await guest.kill_agent()
+        await guest.run_agent()
         await guest.sh("printf 'from the second' | xclip -in -selection clipboard >/dev/null 2>&1")
         assert await asyncio.wait_for(host.texts.get(), 60) == "from the second"
-        agent.kill()
-        await asyncio.to_thread(agent.wait)
