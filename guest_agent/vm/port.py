@@ -38,6 +38,10 @@ GREETING_SECONDS = 0.2
 # Of agents that begin; a guest must not fill the host's log.
 MAX_LOGGED = 20
 
+# The virtio-serial device that the port is on; others may have room there too.
+_DEVICE = "heliograph-agent"
+BUS = f"{_DEVICE}.0"
+
 _READ_BYTES = 65536
 _RETRY_SECONDS = 0.5
 
@@ -47,9 +51,9 @@ _log = logging.getLogger(__name__)
 def qemu_arguments(path: Path) -> list[str]:
     """Return QEMU's arguments that give a machine the port, with its socket at `path`."""
     return [
-        *("-device", "virtio-serial-pci,id=heliograph-agent"),
+        *("-device", f"virtio-serial-pci,id={_DEVICE}"),
         *("-chardev", f"socket,id=heliograph-agent,path={path},server=on,wait=off"),
-        *("-device", f"virtserialport,bus=heliograph-agent.0,chardev=heliograph-agent,name={PORT_NAME}"),
+        *("-device", f"virtserialport,bus={BUS},chardev=heliograph-agent,name={PORT_NAME}"),
     ]
 
 
