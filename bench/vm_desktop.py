@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A full desktop in a virtual machine, to look at: the test guest's kernel, this machine's programs.
 
-python -m bench.vm_desktop                                    # in QEMU alone, D-Bus or not: nobody sees it
-python -m bench.vm_desktop --screenshot FILE.ppm              # "; what QEMU shows after --settle seconds
-python -m bench.vm_desktop --session -- --size 1280x800       # in `heliograph vm --size 1280x800`: prints READY and its URL
+python -m bench.vm_desktop --screenshot FILE.ppm         # in QEMU alone: what it shows after --settle seconds
+python -m bench.vm_desktop --session -- --port 8090      # in `heliograph vm --port 8090`, which prints its URL
 """
 
 from __future__ import annotations

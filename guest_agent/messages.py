@@ -22,6 +22,9 @@ MAX_VIEWER = 2**53 - 1
 MAX_CODE_CHARACTERS = 32
 MAX_SCANOUT = 15
 MAX_TOUCH = 15
+MAX_SIDE = 16384
+# Of the port to an agent inside a virtual machine.
+PORT_VERSION = 1
 
 
 class MessageError(ValueError):
@@ -186,11 +189,60 @@ class Sound(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Shown(Message):
+    """The size in which a scanout is shown, in pixels; 0×0: nothing is. Positions are in these pixels."""
+
+    type: ClassVar[str] = "shown"
+    scanout: int = integer(0, MAX_SCANOUT)
+    width: int = integer(0, MAX_SIDE)
+    height: int = integer(0, MAX_SIDE)
+
+
+@dataclass(frozen=True, slots=True)
 class Pointer(Message):
     """What the guest takes besides the mouse. Without this message: no touch."""
 
     type: ClassVar[str] = "pointer"
     touch: bool = boolean()
+
+
+# VM agent ↔ the agent inside the virtual machine
+
+
+@dataclass(frozen=True, slots=True)
+class Hello(Message):
+    """Who begins says it with `reply` false, and hears it with `reply` true."""
+
+    type: ClassVar[str] = "hello"
+    version: int = integer(1, 0xFFFF)
+    reply: bool = boolean()
+
+
+@dataclass(frozen=True, slots=True)
+class Size(Message):
+    """An output's wanted size in pixels; 0×0: it is not looked at."""
+
+    type: ClassVar[str] = "size"
+    scanout: int = integer(0, MAX_SCANOUT)
+    width: int = integer(0, MAX_SIDE)
+    height: int = integer(0, MAX_SIDE)
+
+
+@dataclass(frozen=True, slots=True)
+class HostTime(Message):
+    """The host's clock: ns since 1970, UTC."""
+
+    type: ClassVar[str] = "time"
+    unix_ns: int = integer(0, 2**63 - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock(Message):
+    """How far the guest's clock was behind the host's, and whether it was set right."""
+
+    type: ClassVar[str] = "clock"
+    behind_ms: float = number(1e15)
+    was_set: bool = boolean()
 
 
 # Gateway ↔ its children
@@ -299,8 +351,10 @@ class Metrics(Message):
     values: dict[str, float] = numbers()  # noqa: RUF009  (makes a dataclass field)
 
 
-STREAMER_TO_AGENT = MessageSet(Key, Text, Motion, Relative, Button, Wheel, Touch, ReleaseAll, Clipboard)
+STREAMER_TO_AGENT = MessageSet(Key, Text, Motion, Relative, Button, Wheel, Touch, ReleaseAll, Clipboard, Shown)
 AGENT_TO_STREAMER = MessageSet(Clipboard, Sound, Pointer)
+HOST_TO_GUEST = MessageSet(Hello, Clipboard, Size, HostTime)
+GUEST_TO_HOST = MessageSet(Hello, Clipboard, Clock)
 GATEWAY_TO_AGENT = MessageSet(Graphics, Stop)
 AGENT_TO_GATEWAY = MessageSet(AgentReady, Exited)
 GATEWAY_TO_WORKER = MessageSet()

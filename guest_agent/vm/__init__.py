@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The VM agent: the host's process that speaks for a virtual machine, and what it is made of."""
+"""Speaks for a virtual machine: runs QEMU, or attaches to it, and takes the guest agent's place."""

@@ -236,15 +236,18 @@ class DBusSource:
 
     Args:
         handle_first_frame: called once, when a worker has taken the first picture of any console.
-        is_resizable: whether viewers' wishes are passed on.
+        handle_wanted: is told of viewers' wishes too: a scanout, and the width and height that are wanted of it.
     """
 
     def __init__(
-        self, display: DBusDisplay, handle_first_frame: Callable[[], None], *, is_resizable: bool = True
+        self,
+        display: DBusDisplay,
+        handle_first_frame: Callable[[], None],
+        handle_wanted: Callable[[int, int, int], None] = lambda scanout_id, width, height: None,
     ) -> None:
         self._display = display
         self._handle_first_frame: Callable[[], None] | None = handle_first_frame
-        self._is_resizable = is_resizable
+        self._handle_wanted = handle_wanted
         self._connection: DisplayConnection | None = None
         consoles = display.graphic_consoles[: virtio_gpu.MAX_SCANOUTS]
         max_flushes = min(MAX_FLUSHES, MAX_UNANSWERED_FLUSHES // max(len(consoles), 1))
@@ -311,7 +314,7 @@ class DBusSource:
             view.disconnect()
 
     def handle_display_event(self) -> None:
-        if self._connection is not None and self._is_resizable:
+        if self._connection is not None:
             self._connection.control(virtio_gpu.get_display_info(), self._handle_display_info)
 
     def _handle_display_info(self, body: bytes) -> None:
@@ -331,6 +334,7 @@ class DBusSource:
             for scanout_id, size in list(self._wanted.items()):
                 if self._told.get(scanout_id) != size and scanout_id not in self._unsupported:
                     await self._tell_size(scanout_id, *size)
+                    self._handle_wanted(scanout_id, *size)
 
     async def _tell_size(self, scanout_id: int, width: int, height: int) -> None:
         view = self._views[scanout_id]
