@@ -131,7 +131,7 @@ class ConsoleView:
     """One console as one scanout; loop thread only.
 
     A flush gives the picture to the worker until it is answered; what changes meanwhile is merged in the listener, so
-    that the answers pace the copies: a guest that flips a thousand times a second costs no more than the frame rate.
+    that the answers pace the copies: a guest that flips a thousand times a second is copied at the frame rate.
     """
 
     def __init__(self, scanout_id: int, name: str, max_flushes: int, handle_first_frame: Callable[[], None]) -> None:
