@@ -322,8 +322,10 @@ class DBusSource:
             self._want(scanout_id, mode)
 
     def _want(self, scanout_id: int, mode: DisplayMode) -> None:
-        size = mode.rect.width, mode.rect.height
-        if mode.enabled and all(size) and self._wanted.get(scanout_id) != size:
+        before = self._wanted.get(scanout_id, (0, 0))
+        # One that nobody wants any more is unplugged, by no size at all.
+        size = (mode.rect.width, mode.rect.height) if mode.enabled else (0, 0)
+        if size != before:
             self._wanted[scanout_id] = size
             self._is_wanted.set()
 
