@@ -113,7 +113,7 @@ async def test_a_render_worker_shows_it(virtio: VirtualMachine) -> None:
         async with await Qmp.connect(str(virtio.qmp_path)) as qmp, _job(virtio, "kms serve") as kms:
             display = await DBusDisplay.open(qmp)
             taken = asyncio.Event()
-            source = DBusSource(display, taken.set, is_resizable=False)
+            source = DBusSource(display, taken.set)
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(source.run()),
