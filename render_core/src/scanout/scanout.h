@@ -52,7 +52,7 @@ struct rc_scanout {
 	struct rc_picture picture; /* with a reference to its surface; NULL: off */
 	uint32_t resource_id;      /* 0 once the guest's connection is gone */
 	struct rc_cursor cursor;
-	struct rc_damage damage; /* since the last published frame */
+	struct rc_damage damage; /* since the last published frame, in the picture's pixels */
 	uint64_t flush_ns;       /* oldest flush in it */
 
 	/* pacing */
