@@ -32,12 +32,12 @@ def convert(pixels: Bytes, order: str, coded_width: int, coded_height: int, divi
     height, width, _ = pixels.shape
     missing = (coded_height * divisor - height, coded_width * divisor - width)
     padded = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-    places = [(y, x) for y in range(divisor) for x in range(divisor)]
-    sums = np.zeros((coded_height, coded_width, 4), np.float64)
-    for y, x in places:
-        sums += padded[y::divisor, x::divisor]
-    sums /= len(places)
-    channels = {name: sums[..., order.index(name)] for name in "RGB"}
+    places = [(down, across) for down in range(divisor) for across in range(divisor)]
+    blocks: Plane = np.zeros((coded_height, coded_width, 4), np.float64)
+    for down, across in places:
+        blocks += padded[down::divisor, across::divisor]
+    blocks /= len(places)
+    channels = {name: blocks[..., order.index(name)] for name in "RGB"}
     y = 16 + 219 / 255 * _luma(channels)
     means = {
         name: plane.reshape(coded_height // 2, 2, coded_width // 2, 2).mean((1, 3)) for name, plane in channels.items()

@@ -38,8 +38,8 @@ MAX_VIEWERS = 64
 MAX_CURSOR = 256
 # Each costs a PNG; animated cursors change 10 to 30 times a second.
 CURSOR_INTERVAL_S = 0.03
-# What H.264 can say at its highest level: 8192x4352, in any shape.
-MAX_MACROBLOCKS = 139_264
+# What browsers take of H.264, level 5.2. The worker makes larger pictures smaller.
+MAX_MACROBLOCKS = 36_864
 SCANOUT = 0
 
 
@@ -327,15 +327,16 @@ class Session:
             self._pipeline.set_ring(None)
             self._set_status("error", f"A screen of {ring.width}×{ring.height} is too large to be shown.")
             return
-        _log.info("screen %dx%d, %s", ring.width, ring.height, ring.format)
+        _log.info("screen %dx%d at 1/%d, %s", ring.source_width, ring.source_height, ring.divisor, ring.format)
         self._is_worker_up = True
         self._rates.set_pixels(ring.coded_width * ring.coded_height)
         self._screen = {
             "type": "screen",
-            "width": ring.width,
-            "height": ring.height,
+            "width": ring.source_width,
+            "height": ring.source_height,
             "coded_width": ring.coded_width,
             "coded_height": ring.coded_height,
+            "divisor": ring.divisor,
             "resizable": self._settings.is_resizable,
         }
         self._broadcast(self._screen)

@@ -32,7 +32,7 @@ enum rc_limits {
 	RC_MAX_DAMAGE = 16,
 	RC_RING_SLOTS = 4,
 	RC_MAX_SIZE = 16384,
-	RC_MAX_DIVISOR = 4,
+	RC_MAX_DIVISOR = 6,
 	RC_DEVICE_NAME = 256,
 };
 

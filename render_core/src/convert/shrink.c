@@ -50,16 +50,18 @@ INLINE void sum_down(const struct block_row *row, uint32_t divisor, size_t from,
 	}
 }
 
-/* Two blocks' means from their columns' sums. 65536 / area, rounded up, divides sums of up to 16 * 255 exactly. */
+/* Two blocks' means from their columns' sums. The division is by the reciprocal with as many bits as fit: exact for all sums that there
+ * can be. */
 INLINE __m128i mean_across(const uint16_t *sums, uint32_t divisor) {
-	const int area = (int)(divisor * divisor);
+	const uint32_t area = divisor * divisor, shift = 31 - (uint32_t)__builtin_clz(area - 1);
+	const uint32_t reciprocal = ((UINT32_C(65536) << shift) + area - 1) / area;
 	__m128i left = _mm_setzero_si128(), right = left;
 	for (uint32_t column = 0; column < divisor; column++) {
 		left = _mm_add_epi16(left, _mm_loadl_epi64((const __m128i *)(const void *)(sums + column * 4)));
 		right = _mm_add_epi16(right, _mm_loadl_epi64((const __m128i *)(const void *)(sums + (divisor + column) * 4)));
 	}
 	__m128i both = _mm_add_epi16(_mm_unpacklo_epi64(left, right), _mm_set1_epi16((short)(area / 2)));
-	return _mm_mulhi_epu16(both, _mm_set1_epi16((short)((65536 + area - 1) / area)));
+	return _mm_srli_epi16(_mm_mulhi_epu16(both, _mm_set1_epi16((short)reciprocal)), (int)shift);
 }
 
 /* Makes whole groups; returns how many pixels. */
@@ -86,8 +88,12 @@ __attribute__((target("avx2"))) static uint32_t shrink_avx2(
 		return shrink_groups(row, 2, x, count, out);
 	case 3:
 		return shrink_groups(row, 3, x, count, out);
-	default:
+	case 4:
 		return shrink_groups(row, 4, x, count, out);
+	case 5:
+		return shrink_groups(row, 5, x, count, out);
+	default:
+		return shrink_groups(row, 6, x, count, out);
 	}
 }
 #endif

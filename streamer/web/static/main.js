@@ -114,8 +114,8 @@ function ping() {
 }
 
 const handlers = {
-  screen: ({ width, height, coded_width: codedWidth, coded_height: codedHeight, resizable }) => {
-    screen.setSize(width, height, codedWidth, codedHeight);
+  screen: ({ width, height, coded_width: codedWidth, coded_height: codedHeight, divisor, resizable }) => {
+    screen.setSize(width, height, codedWidth, codedHeight, divisor);
     resizer.allowed = Boolean(resizable) && connection.role === "control";
   },
   cursor: (message) => cursor.set(message),
@@ -208,6 +208,7 @@ function stats() {
     viewer: connection.viewer,
     width: screen.width,
     height: screen.height,
+    divisor: screen.divisor,
     fps: frameStats.fps,
     distinctFrames: frameStats.distinct,
     bitrateBps: frameStats.bitrateBps,
