@@ -38,7 +38,7 @@ help: ## this list
 	@echo 'make TARGET. First: make run'
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-setup: ## install what is missing: packages, Mesa, .venv (seconds when all is there)
+setup: ## install what is missing: packages, Mesa, QEMU, .venv (seconds when all is there)
 	@./setup.sh
 
 build: setup ## compile what changed
@@ -110,8 +110,8 @@ format: setup ## ruff format, clang-format
 	@$(RUFF) check --fix . ; $(RUFF) format .
 	@$(CLANG_FORMAT) -i $(C_FILES)
 
-clean: ## remove build folders; .venv and the private Mesa stay
-	@find build -mindepth 1 -maxdepth 1 ! -name mesa -exec rm -rf {} + 2>/dev/null || true
+clean: ## remove build folders; .venv, the private Mesa and QEMU stay
+	@find build -mindepth 1 -maxdepth 1 ! -name mesa ! -name qemu ! -name vm -exec rm -rf {} + 2>/dev/null || true
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache
 

@@ -6,19 +6,28 @@
 #   2. Mesa 25's Vulkan drivers, and OpenGL of the same version for guests: the distribution's own where they are new
 #      enough, otherwise from its backports into build/mesa, which leaves the machine's graphics and its apt
 #      configuration as they are;
-#   3. a virtual environment in .venv with the Python packages and Heliograph itself (editable: C is rebuilt at import).
-# What apt and pip say goes to build/setup.log. Usage: ./setup.sh [system | mesa | python]... (all three without arguments)
+#   3. QEMU 10 for virtual machines, in the same way: the distribution's own, or its backports' in build/qemu. Sessions of
+#      this machine's programs do without, so that its absence is a warning;
+#   4. for tests of virtual machines, the packages of a kernel and of busybox in build/vm/dl: a guest is made of them;
+#   5. a virtual environment in .venv with the Python packages and Heliograph itself (editable: C is rebuilt at import).
+# What apt and pip say goes to build/setup.log. Usage: ./setup.sh [system | mesa | qemu | guest | python]... (all without arguments)
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 build=$root/build
 log=$build/setup.log
 venv=$root/.venv
+apart=$build/apt
 mesa=$build/mesa
 mesa_wanted=25
 # Vulkan for the render core (lavapipe) and for guests (Venus); OpenGL for guests (zink).
 mesa_wants=(mesa-vulkan-drivers libgl1-mesa-dri libglx-mesa0 libegl-mesa0 libgbm1)
 mesa_needs=(libvulkan_lvp.so libvulkan_virtio.so zink_dri.so 'libGLX_mesa.so.0*' 'libEGL_mesa.so.0*' 'libgbm.so.1*')
+qemu=$build/qemu
+qemu_wanted=10
+# The emulator, its D-Bus display and QXL.
+qemu_wants=(qemu-system-x86 qemu-system-modules-opengl qemu-system-modules-spice)
+guest=$build/vm/dl
 # make puts .venv/bin on PATH: what is looked for here is the system's.
 PATH=:$PATH:
 PATH=${PATH//:"$venv/bin":/:}
@@ -26,6 +35,7 @@ PATH=${PATH#:} PATH=${PATH%:}
 cd "$root"
 mkdir -p "$build"
 : >"$log"
+rm -f "$apart/read"
 
 say() { printf '==> %s\n' "$*"; }
 warn() { printf 'WARNING: %s\n' "$*" >&2; }
@@ -123,38 +133,18 @@ system_packages() {
 	apt_install "${install[@]}" || fail "Installing packages failed. Try: apt-get install ${install[*]}"
 }
 
-# ---- 2. Mesa ---------------------------------------------------------------------------------------------------------
+# ---- packages kept apart ---------------------------------------------------------------------------------------------
+# Downloaded by an apt configuration of our own, and unpacked below build/: the machine's apt and its programs do not know.
 
-mesa_major() { [[ ${1#*:} =~ ^([0-9]+) ]] && printf '%s' "${BASH_REMATCH[1]}" || printf 0; }
+major() { [[ ${1#*:} =~ ^([0-9]+) ]] && printf '%s' "${BASH_REMATCH[1]}" || printf 0; }
 
-# Whether build/mesa was finished for this folder, has all parts and still finds all its libraries.
-mesa_is_there() {
-	local name path paths=()
-	[[ -f $mesa/env ]] && grep -q "=$mesa/" "$mesa/env" || return 1
-	for name in "${mesa_needs[@]}"; do
-		path=$(find "$mesa" -name "$name" -print -quit)
-		[[ -n $path ]] || return 1
-		paths+=("$path")
-	done
-	! (
-		LD_LIBRARY_PATH=$(sed -n 's/^LD_LIBRARY_PATH=//p' "$mesa/env")
-		export LD_LIBRARY_PATH
-		ldd "${paths[@]}"
-	) 2>&1 | grep -q 'not found'
-}
-
-# Whether the distribution's own packages are installed and new enough.
-mesa_is_systems() {
-	local name
-	for name in "${mesa_wants[@]}"; do
-		installed "$name" && (($(mesa_major "$(dpkg-query -W -f '${Version}' "$name")") >= mesa_wanted)) || return 1
-	done
-}
+codename() { (. /etc/os-release && echo "${VERSION_CODENAME:-}"); }
 
 # Write an apt configuration of our own below $1: the machine's sources of this release and, from the same mirror,
 # its backports. Nothing of the machine's own apt state is used or changed, and no package counts as installed.
 private_apt() {
-	local dir=$1 codename=$2 uri release component signed_by base=
+	local dir=$1 codename=$2 arch uri release component signed_by base=
+	arch=$(dpkg --print-architecture)
 	mkdir -p "$dir"/{lists/partial,cache/archives/partial,empty}
 	: >"$dir/status"
 	: >"$dir/preferences"
@@ -191,13 +181,41 @@ private_apt() {
 	} >"$dir/apt.conf"
 }
 
-# Print "package version" for what Mesa from backports needs and this machine lacks or has too old.
-mesa_packages() {
-	local dir=$1 codename=$2 plan= pin action name version rest
-	# Mesa and libdrm alone from backports, if that resolves; it will unless Mesa has come to need newer libraries still.
-	for pin in 'src:mesa src:libdrm' '*'; do
-		printf 'Package: %s\nPin: release n=%s-backports\nPin-Priority: 990\n' "$pin" "$codename" >"$dir/preferences"
-		plan=$(APT_CONFIG=$dir/apt.conf apt-get -s --no-install-recommends install "${mesa_wants[@]}" 2>>"$log") && break
+# Read this release's package lists, once a run. On failure $problem says what to do.
+apart_lists() {
+	local codename
+	[[ ! -f $apart/read ]] || return 0
+	codename=$(codename)
+	if [[ -z $codename ]]; then
+		problem="/etc/os-release names no release."
+		return 1
+	fi
+	say "Reading the package lists of $codename-backports (10 MB, kept apart from the machine's own)"
+	rm -rf "$apart"
+	if ! private_apt "$apart" "$codename"; then
+		problem="Found no apt source for $codename. Add one to /etc/apt/sources.list.d, then run make setup again."
+		return 1
+	fi
+	if ! APT_CONFIG=$apart/apt.conf quietly apt-get update; then
+		problem="Reading the package lists failed: check the network. The sources tried are in $apart/sources.list."
+		return 1
+	fi
+	: >"$apart/read"
+}
+
+# Prefer backports for these packages ("src:NAME", or "*" for all).
+apart_prefer() { printf 'Package: %s\nPin: release n=%s-backports\nPin-Priority: 990\n' "$1" "$(codename)" >"$apart/preferences"; }
+
+apart_candidate() { APT_CONFIG=$apart/apt.conf apt-cache policy "$1" | sed -n 's/.*Candidate: //p'; }
+
+# apart_plan SOURCES PACKAGE...: print "package=version" for what those packages need and this machine lacks or has too
+# old. SOURCES, and what they need, come from backports, if that resolves; it will unless they need newer libraries still.
+apart_plan() {
+	local sources=$1 plan= prefer action name version rest
+	shift
+	for prefer in "$sources" '*'; do
+		apart_prefer "$prefer"
+		plan=$(APT_CONFIG=$apart/apt.conf apt-get -s --no-install-recommends install "$@" 2>>"$log") && break
 	done
 	printf '%s\n' "$plan" >>"$log"
 	# Inst libdrm2 (2.4.123-1~bpo12+1 Debian Backports:12/oldstable-backports [amd64])
@@ -212,65 +230,212 @@ mesa_packages() {
 	done <<<"$plan"
 }
 
+# apart_download WHAT FOLDER PACKAGE...: download into the folder, having said how much that is.
+apart_download() {
+	local what=$1 folder=$2 bytes
+	shift 2
+	bytes=$(APT_CONFIG=$apart/apt.conf apt-get download --print-uris "$@" 2>>"$log" | awk '{ sum += $3 } END { print int(sum) }')
+	say "$what: downloading $(((bytes + 999999) / 1000000)) MB, $# packages: ${*%%=*}"
+	mkdir -p "$folder"
+	(
+		cd "$folder"
+		APT_CONFIG=$apart/apt.conf quietly apt-get download "$@"
+	)
+}
+
+apart_unpack() {
+	local folder=$1 prefix=$2 deb
+	mkdir -p "$prefix"
+	for deb in "$folder"/*.deb; do
+		quietly dpkg -x "$deb" "$prefix" || return 1
+	done
+	rm -rf "$folder"
+}
+
+triplet() { (shopt -s nullglob; cd "$1/usr/lib" && echo *-linux-gnu*); }
+
+# ---- 2. Mesa ---------------------------------------------------------------------------------------------------------
+
+# Whether build/mesa was finished for this folder, has all parts and still finds all its libraries.
+mesa_is_there() {
+	local name path paths=()
+	[[ -f $mesa/env ]] && grep -q "=$mesa/" "$mesa/env" || return 1
+	for name in "${mesa_needs[@]}"; do
+		path=$(find "$mesa" -name "$name" -print -quit)
+		[[ -n $path ]] || return 1
+		paths+=("$path")
+	done
+	! (
+		LD_LIBRARY_PATH=$(sed -n 's/^LD_LIBRARY_PATH=//p' "$mesa/env")
+		export LD_LIBRARY_PATH
+		ldd "${paths[@]}"
+	) 2>&1 | grep -q 'not found'
+}
+
+# Whether the distribution's own packages are installed and new enough.
+mesa_is_systems() {
+	local name
+	for name in "${mesa_wants[@]}"; do
+		installed "$name" && (($(major "$(dpkg-query -W -f '${Version}' "$name")") >= mesa_wanted)) || return 1
+	done
+}
+
 private_mesa() {
-	local dir=$build/mesa-apt new=$build/mesa.new codename=$1 packages deb json icd library_path
-	say "Mesa: reading the package lists of $codename-backports (kept apart from the machine's own)"
-	rm -rf "$dir" "$new"
-	private_apt "$dir" "$codename" ||
-		fail "Found no apt source for $codename. Add one to /etc/apt/sources.list.d, then run make setup again."
-	APT_CONFIG=$dir/apt.conf quietly apt-get update ||
-		fail "Reading the package lists failed: check the network. The sources tried are in $dir/sources.list."
-	if (($(mesa_major "$(APT_CONFIG=$dir/apt.conf apt-cache policy mesa-vulkan-drivers | sed -n 's/.*Candidate: //p')") >= mesa_wanted)); then
+	local new=$build/mesa.new packages json icd library_path
+	rm -rf "$new"
+	apart_lists || fail "Mesa: $problem Or install Mesa $mesa_wanted's mesa-vulkan-drivers yourself."
+	: >"$apart/preferences"
+	if (($(major "$(apart_candidate mesa-vulkan-drivers)") >= mesa_wanted)); then
 		say "Mesa: the distribution's own is new enough; installing it"
 		need_root "${mesa_wants[@]}"
 		as_root apt-get update && apt_install "${mesa_wants[@]}" || fail "Try: apt-get install ${mesa_wants[*]}"
-		rm -rf "$dir" "$mesa"
+		rm -rf "$mesa"
 		return
 	fi
-	mapfile -t packages < <(mesa_packages "$dir" "$codename")
+	mapfile -t packages < <(apart_plan 'src:mesa src:libdrm' "${mesa_wants[@]}")
 	[[ " ${packages[*]} " == *" mesa-vulkan-drivers="* ]] ||
-		fail "$codename-backports has no usable mesa-vulkan-drivers. Install Mesa $mesa_wanted or newer, then run make setup again."
-	say "Mesa: downloading ${packages[*]%%=*} into build/mesa"
-	(
-		cd "$dir/cache"
-		APT_CONFIG=$dir/apt.conf quietly apt-get download "${packages[@]}"
-	) || fail "Downloading Mesa failed: check the network, then run make setup again."
-	mkdir -p "$new"
-	for deb in "$dir"/cache/*.deb; do
-		quietly dpkg -x "$deb" "$new" || fail "Unpacking $deb failed."
-	done
+		fail "$(codename)-backports has no usable mesa-vulkan-drivers. Install Mesa $mesa_wanted or newer, then run make setup again."
+	apart_download Mesa "$apart/mesa" "${packages[@]}" || fail "Downloading Mesa failed: check the network, then run make setup again."
+	apart_unpack "$apart/mesa" "$new" || fail "Unpacking Mesa's packages failed."
 	# The drivers are named by path: nothing else on the machine finds them.
 	for json in "$new"/usr/share/vulkan/icd.d/*.json "$new"/usr/share/glvnd/egl_vendor.d/*.json; do
-		sed -i -E "s#(\"library_path\" *: *\")[^\"]*/?(lib[^/\"]+\")#\1$mesa/usr/lib/$(triplet)/\2#" "$json"
+		sed -i -E "s#(\"library_path\" *: *\")[^\"]*/?(lib[^/\"]+\")#\1$mesa/usr/lib/$(triplet "$new")/\2#" "$json"
 	done
-	library_path=$mesa/usr/lib/$(triplet)
-	[[ ! -d $new/lib/$(triplet) ]] || library_path+=:$mesa/lib/$(triplet)
+	library_path=$mesa/usr/lib/$(triplet "$new")
+	[[ ! -d $new/lib/$(triplet "$new") ]] || library_path+=:$mesa/lib/$(triplet "$new")
 	icd=$(cd "$new" && echo usr/share/vulkan/icd.d/lvp_icd.*)
 	[[ -f $new/$icd ]] || fail "Mesa's package has no software Vulkan driver (lvp_icd)."
 	printf 'VK_ADD_DRIVER_FILES=%s\nLD_LIBRARY_PATH=%s\n' "$mesa/$icd" "$library_path" >"$new/env"
-	rm -rf "$mesa" && mv "$new" "$mesa" && rm -rf "$dir"
+	rm -rf "$mesa" && mv "$new" "$mesa"
 	mesa_is_there || fail "Mesa in $mesa lacks one of ${mesa_needs[*]}, or libraries of theirs: try ldd on them."
 	say "Mesa: $(printf '%s\n' "${packages[@]}" | sed -n 's/^mesa-vulkan-drivers=//p') is in build/mesa"
 }
 
-triplet() { (shopt -s nullglob; cd "$build/mesa.new/usr/lib" && echo *-linux-gnu*); }
-
 mesa_drivers() {
 	command -v apt-get >/dev/null || return 0
-	local codename
 	if mesa_is_systems; then
 		say "Mesa: the system's $(dpkg-query -W -f '${Version}' mesa-vulkan-drivers)"
 	elif mesa_is_there; then
 		say "Mesa: build/mesa is there"
 	else
-		codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-		[[ -n $codename ]] || fail "/etc/os-release names no release. Install Mesa $mesa_wanted's mesa-vulkan-drivers, then run make setup again."
-		arch=$(dpkg --print-architecture)
-		private_mesa "$codename"
+		private_mesa
 	fi
 }
 
-# ---- 3. Python -------------------------------------------------------------------------------------------------------
+# ---- 3. QEMU, 4. a guest for tests -----------------------------------------------------------------------------------
+
+# Print the version of this qemu-system-x86_64, if it is new enough and has the D-Bus display and QXL.
+qemu_version() {
+	local version
+	command -v "$1" >/dev/null || return 1
+	version=$("$1" -version 2>>"$log" | sed -n '1s/.*version \([0-9][0-9.]*\).*/\1/p') || return 1
+	(($(major "$version") >= qemu_wanted)) || return 1
+	"$1" -display help 2>>"$log" | grep -qx dbus && "$1" -device qxl-vga,help >/dev/null 2>>"$log" || return 1
+	printf '%s' "$version"
+}
+
+# A wrapper, as the parts know neither the libraries nor the modules and firmware beside them.
+write_qemu_wrapper() {
+	local prefix=$1 lib
+	lib=usr/lib/$(triplet "$prefix")
+	mkdir -p "$prefix/bin"
+	cat >"$prefix/bin/qemu-system-x86_64" <<-END
+		#!/bin/sh
+		# SPDX-License-Identifier: Apache-2.0
+		prefix=\$(dirname "\$(dirname "\$(readlink -f "\$0")")")
+		export LD_LIBRARY_PATH="\$prefix/$lib:\$prefix/lib/${lib##*/}\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}"
+		export QEMU_MODULE_DIR="\$prefix/$lib/qemu"
+		exec "\$prefix/usr/bin/qemu-system-x86_64" -L "\$prefix/usr/share/qemu" -L "\$prefix/usr/share/seabios" \\
+			-L "\$prefix/usr/lib/ipxe/qemu" "\$@"
+	END
+	chmod +x "$prefix/bin/qemu-system-x86_64"
+}
+
+# Get QEMU; where that cannot be, $problem says why.
+get_qemu() {
+	local new=$build/qemu.new packages=() package wanted=()
+	rm -rf "$new"
+	apart_lists || return 1
+	: >"$apart/preferences"
+	if (($(major "$(apart_candidate qemu-system-x86)") >= qemu_wanted)); then
+		problem="As root, run: apt-get install ${qemu_wants[*]}"
+		((EUID == 0)) || command -v sudo >/dev/null || return 1
+		say "QEMU: the distribution's own is new enough; installing it"
+		need_root "${qemu_wants[@]}"
+		as_root apt-get update && apt_install "${qemu_wants[@]}" || return 1
+		rm -rf "$qemu"
+		qemu_version qemu-system-x86_64 >/dev/null
+		return
+	fi
+	mapfile -t packages < <(apart_plan 'src:qemu src:seabios' "${qemu_wants[@]}")
+	for package in "${packages[@]}"; do
+		# The first are for whole systems, the next is translations of names of countries.
+		[[ $package =~ ^(passwd|adduser|login|lib(pam|sem|audit).*|iso-codes)= ]] || wanted+=("$package")
+	done
+	package=$(printf '%s\n' "${wanted[@]}" | sed -n 's/^qemu-system-x86=//p')
+	if (($(major "$package") < qemu_wanted)); then
+		problem="Neither this distribution nor its backports have QEMU $qemu_wanted or newer."
+		: >"$qemu.none"
+		return 1
+	fi
+	problem="Downloading it failed: check the network, then run make setup again."
+	apart_download QEMU "$apart/qemu" "${wanted[@]}" || return 1
+	problem="The packages could not be unpacked; $log says why."
+	apart_unpack "$apart/qemu" "$new" || return 1
+	write_qemu_wrapper "$new"
+	rm -rf "$qemu" && mv "$new" "$qemu" || return 1
+	problem="$qemu/bin/qemu-system-x86_64 does not run; $log says why."
+	qemu_version "$qemu/bin/qemu-system-x86_64" >/dev/null || return 1
+	say "QEMU: $package is in build/qemu"
+}
+
+qemu_emulator() {
+	local version problem=
+	command -v apt-get >/dev/null || return 0
+	if version=$(qemu_version qemu-system-x86_64); then
+		say "QEMU: the system's $version"
+	elif version=$(qemu_version "$qemu/bin/qemu-system-x86_64"); then
+		say "QEMU: build/qemu is there"
+	elif [[ -n $(find "$qemu.none" -mtime -1 2>/dev/null) ]]; then
+		warn "No QEMU $qemu_wanted here: virtual machines, and their tests, are left out."
+	else
+		get_qemu || warn "No QEMU $qemu_wanted: $problem Virtual machines, and their tests, are left out."
+	fi
+}
+
+# Get the packages that the tests' guest is made of (libdrm-dev: headers of its programs); where that cannot be, $problem says why.
+get_guest() {
+	local kernel
+	if [[ $(dpkg --print-architecture) != amd64 ]]; then
+		problem="It is made on amd64 only."
+		return 1
+	fi
+	apart_lists || return 1
+	: >"$apart/preferences"
+	kernel=$(APT_CONFIG=$apart/apt.conf apt-cache show --no-all-versions linux-image-amd64 2>>"$log" |
+		sed -n 's/^Depends: \(linux-image-[^ ,]*\).*/\1/p')
+	if [[ -z $kernel ]]; then
+		problem="This distribution has no linux-image-amd64."
+		return 1
+	fi
+	problem="Downloading it failed: check the network, then run make setup again."
+	apart_download "Test guest" "$apart/guest" "$kernel" busybox-static libdrm-dev || return 1
+	rm -rf "$guest"
+	mkdir -p "${guest%/*}" && mv "$apart/guest" "$guest"
+}
+
+test_guest() {
+	local problem=
+	command -v apt-get >/dev/null || return 0
+	if compgen -G "$guest/linux-image-*.deb" >/dev/null && compgen -G "$guest/busybox-static_*.deb" >/dev/null &&
+		compgen -G "$guest/libdrm-dev_*.deb" >/dev/null; then
+		say "Test guest: its packages are in build/vm/dl"
+	elif qemu_version qemu-system-x86_64 >/dev/null || qemu_version "$qemu/bin/qemu-system-x86_64" >/dev/null; then
+		get_guest || warn "No guest for tests of virtual machines: $problem They are left out."
+	fi
+}
+
+# ---- 5. Python -------------------------------------------------------------------------------------------------------
 
 # Print the first Python that is new enough and can make virtual environments.
 find_python() {
@@ -340,13 +505,16 @@ python_packages() {
 }
 
 steps=("$@")
-((${#steps[@]})) || steps=(system mesa python)
+((${#steps[@]})) || steps=(system mesa qemu guest python)
 for step in "${steps[@]}"; do
 	case $step in
 	system) system_packages ;;
 	mesa) mesa_drivers ;;
+	qemu) qemu_emulator ;;
+	guest) test_guest ;;
 	python) python_packages ;;
-	*) fail "There is no step $step: ./setup.sh [system | mesa | python]..." ;;
+	*) fail "There is no step $step: ./setup.sh [system | mesa | qemu | guest | python]..." ;;
 	esac
 done
+rm -rf "$apart"
 say "Ready. Next: make run (a desktop in the browser), make test, make help"

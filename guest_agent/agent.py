@@ -8,8 +8,7 @@ import contextlib
 import logging
 import os
 import shutil
-import signal
-import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,26 +17,23 @@ from guest_agent.clipboard import Clipboard
 from guest_agent.desk import Desk
 from guest_agent.display_link import run_display_link
 from guest_agent.display_server import DisplayServer, DisplayServerError, XorgServer
+from guest_agent.gateway_link import AgentError, GatewayLink, SessionOver
 from guest_agent.graphics import find_driver, graphics_variables, with_graphics
 from guest_agent.injector import Injector
 from guest_agent.keyboard import Keyboard
-from guest_agent.link import Link, LinkError
 from guest_agent.messages import (
-    GATEWAY_TO_AGENT,
-    STREAMER_TO_AGENT,
     AgentReady,
     Exited,
     Graphics,
     Message,
     Sound,
-    Stop,
 )
 from guest_agent.messages import Clipboard as ClipboardText
-from guest_agent.messages import Error as ErrorMessage
 from guest_agent.pointer import PointerDevice, open_pointer
 from guest_agent.session import EXIT_NOT_FOUND, Session, make_environment
 from guest_agent.sound import SoundServer, find_programs, without_host_sound
 from guest_agent.sound_tap import SoundTap
+from guest_agent.streamer_server import Send, StreamerServer
 from guest_agent.x_connection import XConnection, XConnectionError, XError
 
 _log = logging.getLogger(__name__)
@@ -58,14 +54,6 @@ class Settings:
     sound_fd: int | None = None  # listening socket; None: the session has no sound
 
 
-class AgentError(Exception):
-    """The session cannot go on; the text says why."""
-
-
-class _Ended(Exception):
-    """The session is over, in order."""
-
-
 class Agent:
     """Runs one guest; loop thread only."""
 
@@ -73,46 +61,32 @@ class Agent:
         self._settings = settings
         # Ours alone within the session's directory.
         self._directory = settings.session_directory / "guest"
-        self._control: Link | None = None
-        self._streamer: Link | None = None
+        self._streamer: StreamerServer | None = None
         self._pointer: PointerDevice | None = None
         self._sound: SoundServer | None = None
-        self._is_orphan = False
-        loop = asyncio.get_running_loop()
-        self._over: asyncio.Future[None] = loop.create_future()
-        self._graphics: asyncio.Future[Graphics] = loop.create_future()
+        self._graphics: asyncio.Future[Graphics] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> int:
         """Run the guest to its end; return the exit code for this process. All that was started has ended then."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._end)
         children = Children()
         server: DisplayServer | None = None
-        code = 0
+        control = await GatewayLink.open(self._settings.control_fd)
+
+        async def run_session() -> None:
+            nonlocal server
+            self._directory.mkdir(mode=0o700)
+            (self._directory / "runtime").mkdir(mode=0o700)
+            server = await XorgServer.start(children, self._directory)
+            await self._serve(server, children, control)
+
         try:
-            control = socket.socket(fileno=self._settings.control_fd)
-            self._control = await Link.open(control, GATEWAY_TO_AGENT)
-            async with asyncio.TaskGroup() as tasks:
-                # From here on the gateway's end is noticed.
-                tasks.create_task(self._serve_gateway(self._control))
-                tasks.create_task(self._wait_until_over())
-                self._directory.mkdir(mode=0o700)
-                (self._directory / "runtime").mkdir(mode=0o700)
-                server = await XorgServer.start(children, self._directory)
-                await self._serve(server, children, self._control)
-        except* _Ended:
-            pass
-        except* (AgentError, ChildError, DisplayServerError, XConnectionError) as group:
-            for error in _leaves(group):
-                _log.error("the session ends: %s", error)
-            code = 1
-        except* Exception as group:
-            _log.error("the session ends by an error of the agent", exc_info=group)
-            code = 1
+            expected = (ChildError, DisplayServerError, XConnectionError)
+            return await control.run_session(run_session, self._handle_gateway, expected)
         finally:
             await self._clean_up(children, server)
-        return code
+            if control.is_gone:
+                shutil.rmtree(self._settings.session_directory, ignore_errors=True)
+            await control.close()
 
     async def _clean_up(self, children: Children, server: DisplayServer | None) -> None:
         # Programs first: they may still have something to save.
@@ -125,38 +99,13 @@ class Agent:
             self._pointer.close()
         children.close()
         shutil.rmtree(self._directory, ignore_errors=True)
-        if self._is_orphan:
-            # Nobody else is left to do it.
-            shutil.rmtree(self._settings.session_directory, ignore_errors=True)
-        if self._control is not None:
-            self._control.close()
-            await self._control.wait_closed()
 
-    def _end(self) -> None:
-        if not self._over.done():
-            self._over.set_result(None)
+    def _handle_gateway(self, message: Message) -> None:
+        if isinstance(message, Graphics) and not self._graphics.done():
+            # Of the first worker. A later one has the same device: programs keep what they were told.
+            self._graphics.set_result(message)
 
-    async def _wait_until_over(self) -> None:
-        await self._over
-        raise _Ended
-
-    async def _serve_gateway(self, control: Link) -> None:
-        try:
-            while (message := await control.receive()) is not None:
-                if isinstance(message, Stop):
-                    raise _Ended
-                if isinstance(message, Graphics) and not self._graphics.done():
-                    # Of the first worker. A later one has the same device: programs keep what they were told.
-                    self._graphics.set_result(message)
-                if isinstance(message, ErrorMessage):
-                    _log.warning("the gateway says: %s", message.message)
-        except LinkError as error:
-            raise AgentError(f"the gateway's messages are broken: {error}") from error
-        self._is_orphan = True
-        _log.warning("the gateway is gone: the session ends")
-        raise _Ended
-
-    async def _serve(self, server: DisplayServer, children: Children, control: Link) -> None:
+    async def _serve(self, server: DisplayServer, children: Children, control: GatewayLink) -> None:
         """Run the session on a display server that is up; ends only by an exception."""
         settings = self._settings
         os.environ.update(server.environment())
@@ -167,6 +116,8 @@ class Agent:
             self._pointer = open_pointer(x, server.pointer_socket)
             clipboard = stack.enter_context(contextlib.closing(Clipboard(x, self._handle_guest_text)))
             injector = Injector(Keyboard(x), self._pointer, lambda: (desk.screen.width, desk.screen.height))
+            guest = _Desktop(injector, clipboard, self._tell_sound)
+            self._streamer = StreamerServer(self._settings.agent_fd, guest)
             environment = make_environment(server.environment(), self._directory / "runtime")
             async with asyncio.TaskGroup() as tasks:
                 environment = self._start_sound(tasks, children, environment)
@@ -174,10 +125,10 @@ class Agent:
                 tasks.create_task(desk.watch())
                 tasks.create_task(run_display_link(settings.display_path, desk))
                 tasks.create_task(injector.run())
-                tasks.create_task(self._accept_streamers(injector, clipboard))
+                tasks.create_task(self._streamer.run())
                 tasks.create_task(self._run_program(children, environment, control))
 
-    async def _run_program(self, children: Children, environment: dict[str, str], control: Link) -> None:
+    async def _run_program(self, children: Children, environment: dict[str, str], control: GatewayLink) -> None:
         command = self._settings.command
         if self._sound is not None:
             await self._sound.wait_up()
@@ -191,7 +142,7 @@ class Agent:
             code = await asyncio.shield(main.ended)
             _log.info("%s ended with code %d", main.name, code)
         control.send(Exited(code))
-        raise _Ended
+        raise SessionOver
 
     async def _add_graphics(self, environment: dict[str, str]) -> dict[str, str]:
         """Return the programs' environment, with what leads them to the render worker where it takes them."""
@@ -226,74 +177,44 @@ class Agent:
         return environment
 
     def _send_sound(self) -> None:
-        if self._streamer is not None and self._settings.sound_fd is not None:
-            self._streamer.send(Sound(self._sound is not None and self._sound.is_available))
+        if self._streamer is not None:
+            self._tell_sound(self._streamer.send)
+
+    def _tell_sound(self, send: Send) -> None:
+        if self._settings.sound_fd is not None:
+            send(Sound(self._sound is not None and self._sound.is_available))
 
     def _handle_guest_text(self, text: str) -> None:
         if self._streamer is not None:
-            _send_text(self._streamer, text)
-
-    async def _accept_streamers(self, injector: Injector, clipboard: Clipboard) -> None:
-        loop = asyncio.get_running_loop()
-        with socket.socket(fileno=self._settings.agent_fd) as listener:
-            listener.setblocking(False)
-            async with asyncio.TaskGroup() as tasks:
-                serving: asyncio.Task[None] | None = None
-                while True:
-                    sock, _ = await loop.sock_accept(listener)
-                    link = await Link.open(sock, STREAMER_TO_AGENT)
-                    if serving is not None and not serving.done():
-                        _log.info("a new streamer replaces the last one")
-                        # What the old one sent and nobody has taken yet must not come up among the new one's.
-                        serving.cancel()
-                        await asyncio.wait([serving])
-                    self._streamer = link
-                    serving = tasks.create_task(self._serve_streamer(link, injector, clipboard))
-
-    async def _serve_streamer(self, link: Link, injector: Injector, clipboard: Clipboard) -> None:
-        try:
-            self._send_sound()
-            if clipboard.guest_text:
-                _send_text(link, clipboard.guest_text)
-            while (message := await link.receive()) is not None:
-                await _handle_input(message, injector, clipboard)
-        except LinkError as error:
-            _log.warning("the streamer's messages are broken: %s", error)
-        finally:
-            link.close()
-            if self._streamer is link:
-                self._streamer = None
-                injector.reset()
+            self._streamer.send(ClipboardText(text))
 
 
-async def _handle_input(message: Message, injector: Injector, clipboard: Clipboard) -> None:
-    match message:
-        case ClipboardText(text):
+class _Desktop:
+    """The guest, to the streamer's messages."""
+
+    def __init__(self, injector: Injector, clipboard: Clipboard, greet: Callable[[Send], None]) -> None:
+        self._injector = injector
+        self._clipboard = clipboard
+        self._greet = greet
+
+    def greet(self, send: Send) -> None:
+        self._greet(send)
+        if self._clipboard.guest_text:
+            send(ClipboardText(self._clipboard.guest_text))
+
+    async def handle_input(self, message: Message) -> None:
+        if isinstance(message, ClipboardText):
             try:
-                clipboard.set_text(text)
+                self._clipboard.set_text(message.text)
             except XError as error:
                 _log.debug("the clipboard is not set: %r", error)
-        case ErrorMessage(text):
-            _log.warning("the streamer says: %s", text)
-        case _:
-            await injector.put(message)
+        else:
+            await self._injector.put(message)
 
-
-def _send_text(link: Link, text: str) -> None:
-    try:
-        link.send(ClipboardText(text))
-    except LinkError as error:
-        # Only control characters are so much longer in JSON.
-        _log.info("the guest's clipboard stays there: %s", error)
+    def reset(self) -> None:
+        self._injector.reset()
 
 
 async def _watch_server(server: DisplayServer) -> None:
     code = await asyncio.shield(server.child.ended)
     raise AgentError(f"the display server ended with code {code}")
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import xcffib.damage
@@ -14,38 +14,16 @@ import xcffib.xfixes
 from xcffib import xproto
 
 from guest_agent import virtio_gpu
+from guest_agent.damage import merge_damage
 from guest_agent.display_link import DisplayConnection, DisplayLinkError, expect_ok
 from guest_agent.memory import Region
 from guest_agent.virtio_gpu import Format, Rect, ResponseType
 from guest_agent.x_connection import XConnection, XConnectionError, XError
 
 SCANOUT_ID = 0
-# A flush has one rectangle; each costs a message and its answer.
-MAX_FLUSHES = 8
-# Below this many pixels too much, one rectangle around all is cheaper than several.
-WASTE_PIXELS = 32768
 
 _log = logging.getLogger(__name__)
 resource_ids = itertools.count(1)
-
-
-def merge_damage(rects: Sequence[Rect], limit: int = MAX_FLUSHES) -> list[Rect]:
-    """Return at most `limit` rectangles that cover `rects`, without covering much more."""
-    merged: list[Rect] = []
-    for rect in rects:
-        # The union that adds the fewest pixels; rectangles come sorted by rows, so neighbours are late in the list.
-        best, best_waste = -1, WASTE_PIXELS + 1
-        for index in range(len(merged) - 1, -1, -1):
-            waste = merged[index].union(rect).area - merged[index].area - rect.area
-            if waste < best_waste:
-                best, best_waste = index, waste
-        if best >= 0:
-            merged[best] = merged[best].union(rect)
-        elif len(merged) < limit:
-            merged.append(rect)
-        else:
-            merged[-1] = merged[-1].union(rect)
-    return merged
 
 
 class _Buffer:

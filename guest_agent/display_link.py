@@ -95,6 +95,12 @@ class DisplayConnection:
         self._unsent: collections.deque[tuple[bytes, int | None]] = collections.deque()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._is_greeted = False
+        self._max_scanouts = 0
+
+    @property
+    def max_scanouts(self) -> int:
+        """How many scanouts the worker has; 0 before it was greeted."""
+        return self._max_scanouts
 
     @property
     def was_greeted(self) -> bool:
@@ -215,6 +221,7 @@ class DisplayConnection:
         if len(body) != HELLO.size or HELLO.unpack(body)[0] != VERSION:
             raise DisplayLinkError("the worker speaks another version")
         self._is_greeted = True
+        self._max_scanouts = HELLO.unpack(body)[1]
         self._display.handle_connected(self)
 
     def _end(self, error: Exception | None) -> None:

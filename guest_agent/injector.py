@@ -87,6 +87,7 @@ class Injector:
     def _inject(self, message: Message) -> None:
         match message:
             case Key(keysym, down):
+                # By the keysym alone: an X server's layout is its own, so the key's place says nothing.
                 self._use(self._keyboard)
                 if down:
                     self._keyboard.press(keysym)

@@ -20,7 +20,7 @@ MAX_UNSENT_BYTES = 4 * MAX_MESSAGE_BYTES
 # Our own processes send none at all; a render worker may have been taken over by its guest.
 MAX_REFUSED = 100
 
-_LENGTH = struct.Struct("<I")
+LENGTH = struct.Struct("<I")
 _READ_BYTES = 65536
 _log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def encode_message(fields: Mapping[str, Any]) -> bytes:
         raise LinkError(f"a message cannot be said in JSON: {error}") from error
     if len(body) > MAX_MESSAGE_BYTES:
         raise LinkError(f"a message of {len(body)} bytes is over the limit of {MAX_MESSAGE_BYTES}")
-    return _LENGTH.pack(len(body)) + body
+    return LENGTH.pack(len(body)) + body
 
 
 class MessageFramer:
@@ -65,14 +65,14 @@ class MessageFramer:
         """
         self._buffer += data
         messages = []
-        while len(self._buffer) >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer)
+        while len(self._buffer) >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(self._buffer)
             if not 0 < length <= MAX_MESSAGE_BYTES:
                 raise LinkError(f"message length {length} is not within 1…{MAX_MESSAGE_BYTES}")
-            end = _LENGTH.size + length
+            end = LENGTH.size + length
             if len(self._buffer) < end:
                 break
-            messages.append(_decode(bytes(self._buffer[_LENGTH.size : end])))
+            messages.append(decode_body(bytes(self._buffer[LENGTH.size : end])))
             del self._buffer[:end]
         return messages
 
@@ -81,7 +81,12 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _decode(body: bytes) -> dict[str, Any]:
+def decode_body(body: bytes) -> dict[str, Any]:
+    """Return the JSON object that a message's bytes behind its length are.
+
+    Raises:
+        LinkError: they are none.
+    """
     try:
         value = json.loads(body.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

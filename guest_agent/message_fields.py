@@ -12,11 +12,12 @@ from typing import Any
 MAX_NUMBERS = 1024
 
 
-def _field(check: Callable[[Any], Any]) -> Any:
-    return dataclasses.field(metadata={"check": check})
+def _field(check: Callable[[Any], Any], default: Any = dataclasses.MISSING) -> Any:
+    """`default`: what a message without the field means; without one the field must be there."""
+    return dataclasses.field(default=default, metadata={"check": check})
 
 
-def integer(minimum: int, maximum: int) -> Any:
+def integer(minimum: int, maximum: int, default: Any = dataclasses.MISSING) -> Any:
     """An int within minimum…maximum. True and 1.0 are none."""
 
     def check(value: Any) -> int:
@@ -26,7 +27,7 @@ def integer(minimum: int, maximum: int) -> Any:
             raise ValueError(f"must be within {minimum}…{maximum}")
         return value
 
-    return _field(check)
+    return _field(check, default)
 
 
 def number(limit: float) -> Any:
@@ -69,7 +70,9 @@ def choice(*values: Any) -> Any:
     return _field(check)
 
 
-def string(*, max_characters: int | None = None, max_bytes: int | None = None) -> Any:
+def string(
+    *, max_characters: int | None = None, max_bytes: int | None = None, default: Any = dataclasses.MISSING
+) -> Any:
     """A string that UTF-8 can say, of at most that many characters or bytes of UTF-8."""
 
     def check(value: Any) -> str:
@@ -86,7 +89,7 @@ def string(*, max_characters: int | None = None, max_bytes: int | None = None) -
             raise ValueError(f"has {size} bytes, over the limit of {max_bytes}")
         return value
 
-    return _field(check)
+    return _field(check, default)
 
 
 def mapping() -> Any:

@@ -19,6 +19,12 @@ MAX_CLIPBOARD_BYTES = 1_048_576
 MAX_POSITION = 1_000_000
 MAX_NOTCHES = 1000
 MAX_VIEWER = 2**53 - 1
+MAX_CODE_CHARACTERS = 32
+MAX_SCANOUT = 15
+MAX_TOUCH = 15
+MAX_SIDE = 16384
+# Of the port to an agent inside a virtual machine.
+PORT_VERSION = 1
 
 
 class MessageError(ValueError):
@@ -46,6 +52,8 @@ class Message:
         values = {}
         for field in dataclasses.fields(cls):  # type: ignore[arg-type]
             if field.name not in fields:
+                if field.default is not dataclasses.MISSING:
+                    continue
                 raise MessageError(f"{cls.type}.{field.name}: is missing")
             try:
                 values[field.name] = field.metadata["check"](fields[field.name])
@@ -92,11 +100,12 @@ class Error(Message):
 
 @dataclass(frozen=True, slots=True)
 class Key(Message):
-    """A key by its X keysym."""
+    """A key by its X keysym, and by its place on the keyboard (KeyboardEvent.code, "" where that is not known)."""
 
     type: ClassVar[str] = "key"
     keysym: int = integer(1, 0x1FFFFFFF)
     down: bool = boolean()
+    code: str = string(max_characters=MAX_CODE_CHARACTERS, default="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +118,12 @@ class Text(Message):
 
 @dataclass(frozen=True, slots=True)
 class Motion(Message):
-    """The pointer's place in pixels of the guest's screen; the agent clamps it."""
+    """The pointer's place in pixels of the guest's screen that `scanout` shows; the agent clamps it."""
 
     type: ClassVar[str] = "motion"
     x: float = number(MAX_POSITION)
     y: float = number(MAX_POSITION)
+    scanout: int = integer(0, MAX_SCANOUT, default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +154,20 @@ class Wheel(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Touch(Message):
+    """A finger on the screen that `scanout` shows: `id` is the finger's from "down" to "up" or "cancel"."""
+
+    type: ClassVar[str] = "touch"
+    id: int = integer(0, MAX_TOUCH)
+    phase: str = choice("down", "move", "up", "cancel")
+    x: float = number(MAX_POSITION)
+    y: float = number(MAX_POSITION)
+    scanout: int = integer(0, MAX_SCANOUT, default=0)
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseAll(Message):
-    """Release every key and button that is held."""
+    """Release every key, button and finger that is held."""
 
     type: ClassVar[str] = "release_all"
 
@@ -164,6 +186,63 @@ class Sound(Message):
 
     type: ClassVar[str] = "sound"
     available: bool = boolean()
+
+
+@dataclass(frozen=True, slots=True)
+class Shown(Message):
+    """The size in which a scanout is shown, in pixels; 0×0: nothing is. Positions are in these pixels."""
+
+    type: ClassVar[str] = "shown"
+    scanout: int = integer(0, MAX_SCANOUT)
+    width: int = integer(0, MAX_SIDE)
+    height: int = integer(0, MAX_SIDE)
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer(Message):
+    """What the guest takes besides the mouse. Without this message: no touch."""
+
+    type: ClassVar[str] = "pointer"
+    touch: bool = boolean()
+
+
+# VM agent ↔ the agent inside the virtual machine
+
+
+@dataclass(frozen=True, slots=True)
+class Hello(Message):
+    """Who begins says it with `reply` false, and hears it with `reply` true."""
+
+    type: ClassVar[str] = "hello"
+    version: int = integer(1, 0xFFFF)
+    reply: bool = boolean()
+
+
+@dataclass(frozen=True, slots=True)
+class Size(Message):
+    """An output's wanted size in pixels; 0×0: it is not looked at."""
+
+    type: ClassVar[str] = "size"
+    scanout: int = integer(0, MAX_SCANOUT)
+    width: int = integer(0, MAX_SIDE)
+    height: int = integer(0, MAX_SIDE)
+
+
+@dataclass(frozen=True, slots=True)
+class HostTime(Message):
+    """The host's clock: ns since 1970, UTC."""
+
+    type: ClassVar[str] = "time"
+    unix_ns: int = integer(0, 2**63 - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock(Message):
+    """How far the guest's clock was behind the host's, and whether it was set right."""
+
+    type: ClassVar[str] = "clock"
+    behind_ms: float = number(1e15)
+    was_set: bool = boolean()
 
 
 # Gateway ↔ its children
@@ -272,8 +351,10 @@ class Metrics(Message):
     values: dict[str, float] = numbers()  # noqa: RUF009  (makes a dataclass field)
 
 
-STREAMER_TO_AGENT = MessageSet(Key, Text, Motion, Relative, Button, Wheel, ReleaseAll, Clipboard)
-AGENT_TO_STREAMER = MessageSet(Clipboard, Sound)
+STREAMER_TO_AGENT = MessageSet(Key, Text, Motion, Relative, Button, Wheel, Touch, ReleaseAll, Clipboard, Shown)
+AGENT_TO_STREAMER = MessageSet(Clipboard, Sound, Pointer)
+HOST_TO_GUEST = MessageSet(Hello, Clipboard, Size, HostTime)
+GUEST_TO_HOST = MessageSet(Hello, Clipboard, Clock)
 GATEWAY_TO_AGENT = MessageSet(Graphics, Stop)
 AGENT_TO_GATEWAY = MessageSet(AgentReady, Exited)
 GATEWAY_TO_WORKER = MessageSet()

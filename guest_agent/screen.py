@@ -82,13 +82,13 @@ class Screen:
         resources = x.reply(randr.GetScreenResourcesCurrent(x.root))
         output, crtc = self._output(resources)
         old_mode, old_width, old_height = self._own_mode, self.width, self.height
-        mode = self._create_mode(width, height, refresh_mhz)
+        mode = create_mode(x, width, height, refresh_mhz)
         x.check(randr.AddOutputModeChecked(output, mode))
         # The screen must hold both modes while one replaces the other.
-        self._set_screen(max(width, old_width), max(height, old_height))
+        set_screen_size(x, max(width, old_width), max(height, old_height))
         stamp = resources.config_timestamp
         x.reply(randr.SetCrtcConfig(crtc, 0, stamp, 0, 0, mode, xcffib.randr.Rotation.Rotate_0, 1, [output]))
-        self._set_screen(width, height)
+        set_screen_size(x, width, height)
         self._own_mode = mode
         if old_mode:
             # The guest may have gone to another mode meanwhile, or use ours elsewhere: then it stays.
@@ -106,20 +106,32 @@ class Screen:
                 return output, info.crtc
         return resources.outputs[0], resources.crtcs[0]
 
-    def _set_screen(self, width: int, height: int) -> None:
-        geometry = self._x.reply(self._x.core.GetGeometry(self._x.root))
-        if (geometry.width, geometry.height) != (width, height):
-            millimetres = [max(round(size * MILLIMETRES_PER_PIXEL), 1) for size in (width, height)]
-            self._x.check(self._randr.SetScreenSizeChecked(self._x.root, width, height, *millimetres))
 
-    def _create_mode(self, width: int, height: int, refresh_mhz: int) -> int:
-        h_total, v_total = width + H_BLANK, height + V_BLANK
-        clock = min(h_total * v_total * refresh_mhz // 1000, MAX_DOT_CLOCK_HZ)
-        # Names must differ while the last mode of the same size is still there.
-        name = f"{width}x{height}_{clock}_{self._x.raw.generate_id():x}".encode()
-        mode_info: Any = xcffib.randr.ModeInfo
-        info = mode_info.synthetic(
-            0, width, height, clock, width + 48, width + 80, h_total, 0, height + 3, height + 9, v_total, len(name), 0
-        )
-        mode: int = self._x.reply(self._randr.CreateMode(self._x.root, info, len(name), name)).mode
-        return mode
+def create_mode(x: XConnection, width: int, height: int, refresh_mhz: int = DEFAULT_REFRESH_MHZ) -> int:
+    """Make a RandR mode of this size and return its id. Who makes it destroys it.
+
+    Raises:
+        XError: the server refused it.
+    """
+    h_total, v_total = width + H_BLANK, height + V_BLANK
+    clock = min(h_total * v_total * refresh_mhz // 1000, MAX_DOT_CLOCK_HZ)
+    # Names must differ while the last mode of the same size is still there.
+    name = f"{width}x{height}_{clock}_{x.raw.generate_id():x}".encode()
+    mode_info: Any = xcffib.randr.ModeInfo
+    info = mode_info.synthetic(
+        0, width, height, clock, width + 48, width + 80, h_total, 0, height + 3, height + 9, v_total, len(name), 0
+    )
+    mode: int = x.reply(x.extension("randr").CreateMode(x.root, info, len(name), name)).mode
+    return mode
+
+
+def set_screen_size(x: XConnection, width: int, height: int) -> None:
+    """Give the root window a size, if it has another.
+
+    Raises:
+        XError: the server refused it.
+    """
+    geometry = x.reply(x.core.GetGeometry(x.root))
+    if (geometry.width, geometry.height) != (width, height):
+        millimetres = [max(round(size * MILLIMETRES_PER_PIXEL), 1) for size in (width, height)]
+        x.check(x.extension("randr").SetScreenSizeChecked(x.root, width, height, *millimetres))

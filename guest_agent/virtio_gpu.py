@@ -38,6 +38,8 @@ class ResponseType(enum.IntEnum):
 class Format(enum.IntEnum):
     B8G8R8A8_UNORM = 1
     B8G8R8X8_UNORM = 2
+    X8R8G8B8_UNORM = 4
+    R8G8B8X8_UNORM = 134
 
 
 EVENT_DISPLAY = 1
@@ -133,13 +135,24 @@ def create_blob(resource_id: int, address: int, size_bytes: int) -> bytes:
     return _header(Command.RESOURCE_CREATE_BLOB) + body + MEM_ENTRY.pack(address, size_bytes)
 
 
-def set_scanout_blob(scanout_id: int, resource_id: int, width: int, height: int, pixel_format: Format) -> bytes:
-    """Show the whole of a blob whose rows follow each other without gaps."""
-    strides, offsets = (width * 4, 0, 0, 0), (0, 0, 0, 0)
+def set_scanout(scanout_id: int, resource_id: int, rect: Rect) -> bytes:
+    """Show a part of a 2D resource; resource 0 turns the scanout off."""
+    return _header(Command.SET_SCANOUT) + SET_SCANOUT.pack(*_rect(rect), scanout_id, resource_id)
+
+
+def set_scanout_blob(
+    scanout_id: int, resource_id: int, width: int, height: int, pixel_format: Format, stride_bytes: int = 0
+) -> bytes:
+    """Show the whole of a blob. `stride_bytes` from row to row; 0: rows follow each other without gaps."""
+    strides, offsets = (stride_bytes or width * 4, 0, 0, 0), (0, 0, 0, 0)
     body = SET_SCANOUT_BLOB.pack(
         0, 0, width, height, scanout_id, resource_id, width, height, pixel_format, *strides, *offsets
     )
     return _header(Command.SET_SCANOUT_BLOB) + body
+
+
+def move_cursor(scanout_id: int, x: int, y: int) -> bytes:
+    return _header(Command.MOVE_CURSOR) + CURSOR.pack(scanout_id, x, y, 0, 0, 0)
 
 
 def update_cursor(scanout_id: int, x: int, y: int, resource_id: int, hot_x: int, hot_y: int) -> bytes:

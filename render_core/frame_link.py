@@ -125,7 +125,10 @@ class FrameLink:
         self._send(_INPUT, _TWO.pack(scanout_id, 0))
 
     def set_display(self, scanout_id: int, width: int, height: int, refresh_mhz: int = 0) -> None:
-        """Ask the guest for another size (16…16384 pixels each way) or rate (0: keep it)."""
+        """Ask the guest for another size (16…16384 pixels each way) or rate (0: keep it).
+
+        Width and height 0: a scanout other than 0 is not wanted any more.
+        """
         self._send(_SET_DISPLAY, struct.pack("<4I", scanout_id, width, height, refresh_mhz))
 
     def close(self) -> None:

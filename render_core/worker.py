@@ -48,6 +48,7 @@ def _limit(text: str) -> tuple[str, int]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m render_core.worker", description=__doc__)
     parser.add_argument("--display-fd", type=int, default=-1, help="listening socket of the display link")
+    parser.add_argument("--machine-fd", type=int, default=-1, help="listening socket of the machine link")
     parser.add_argument("--frames-fd", type=int, default=-1, help="listening socket of the frame link")
     parser.add_argument("--vtest-fd", type=int, default=-1, help="listening socket for Venus clients")
     parser.add_argument("--control-fd", type=int, required=True, help="socket to the gateway")
@@ -75,6 +76,7 @@ def _create_core(args: argparse.Namespace) -> Any:
         {
             "display_fd": args.display_fd,
             "frames_fd": args.frames_fd,
+            "machine_fd": args.machine_fd,
             "vtest_fd": args.vtest_fd,
             "guard_fd": args.guard_fd,
             "vtest_once": args.once,
@@ -146,7 +148,8 @@ class _Backstop:
 def main(argv: list[str] | None = None) -> int:
     """Run the worker; returns its exit code."""
     args = _parser().parse_args(argv)
-    fds = [fd for fd in (args.display_fd, args.frames_fd, args.vtest_fd, args.control_fd, args.guard_fd) if fd >= 0]
+    given = (args.display_fd, args.machine_fd, args.frames_fd, args.vtest_fd, args.control_fd, args.guard_fd)
+    fds = [fd for fd in given if fd >= 0]
     lib.rc_sandbox_close_fds(ffi.new("int[]", fds), len(fds))
     control = socket.socket(fileno=args.control_fd)
     try:

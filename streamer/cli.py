@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from streamer.config import (
+    DISPLAY_SOURCES,
     LOG_LEVELS,
     MAX_FPS,
+    MAX_OUTPUTS,
     Settings,
     SettingsError,
     configure_logging,
@@ -83,7 +85,7 @@ def announce(url: str) -> None:
 
 
 def parse_settings(arguments: Sequence[str]) -> Settings:
-    """Return the checked settings of `desktop` or `run`.
+    """Return the checked settings of `desktop`, `run` or `vm`.
 
     Raises:
         SettingsError: options that do not go together.
@@ -97,7 +99,8 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
         raise SettingsError(f"desktop takes no program: heliograph run [options] -- {' '.join(command)}")
     options["hosts"] = tuple(dict.fromkeys(options.pop("hosts") or ["127.0.0.1"]))
     options["ice_servers"] = tuple(options["ice_servers"])
-    options["limits"] = tuple(options["limits"])
+    if "limits" in options:
+        options["limits"] = tuple(options["limits"])
     settings = Settings(mode=mode, command=tuple(command), **options)
     settings.check()
     return settings
@@ -147,12 +150,22 @@ def _parser() -> argparse.ArgumentParser:
         description="The session ends when the program does, with its exit code.",
         allow_abbrev=False,
     )
+    machine = commands.add_parser(
+        "vm",
+        help="start a session with a virtual machine",
+        usage="%(prog)s [options] -- qemu-system-x86_64 ARGUMENT...\n       %(prog)s [options] --attach QMP-SOCKET",
+        description="Adds to QEMU's command line what a session needs. The session ends when the machine does.",
+        allow_abbrev=False,
+    )
     commands.add_parser("vtest", help="serve Venus clients (stock Mesa's Vulkan driver) on a socket")
     commands.add_parser("devices", help="list the Vulkan devices and the encoders of this machine")
     commands.add_parser("bench", help="measure latency, rates and cost, beside those of peers (from the tree alone)")
     commands.add_parser("doctor", help="say what is missing on this machine, and how to get it")
-    for command in (desktop, run):
+    for command in (desktop, run, machine):
         _add_session_options(command)
+    for command in (desktop, run):
+        add_venus_options(command)
+    _add_machine_options(machine)
     return parser
 
 
@@ -192,11 +205,32 @@ def _add_session_options(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT; none unless given",
     )
-    add_venus_options(parser)
     other = parser.add_argument_group("other")
     add = other.add_argument
     add("--name", default=defaults.name, metavar="TEXT", help="the session's name in the browser")
     add("--log-level", choices=LOG_LEVELS, default=defaults.log_level, help="%(default)s")
+
+
+def _add_machine_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the machine")
+    add: Any = group.add_argument
+    add(
+        "--attach", type=Path, metavar="QMP-SOCKET", help="show a machine that runs already, with -display dbus,p2p=yes"
+    )
+    add(
+        "--display-source",
+        choices=DISPLAY_SOURCES,
+        default=Settings().display_source,
+        help="where the picture comes from; auto: from the display device that the command line has (dbus), else from "
+        "one that is added and that the render worker serves (vhost-user)",
+    )
+    add(
+        "--outputs",
+        type=integer(1, MAX_OUTPUTS),
+        default=Settings().outputs,
+        metavar="N",
+        help="screens that the guest may have, each in a window of the browser; %(default)s",
+    )
 
 
 def add_venus_options(parser: argparse.ArgumentParser) -> None:

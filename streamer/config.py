@@ -20,10 +20,12 @@ from urllib.parse import urlsplit
 
 import ifaddr
 
-Mode = Literal["desktop", "run"]
+Mode = Literal["desktop", "run", "vm"]
+DISPLAY_SOURCES = ("auto", "vhost-user", "dbus")
 
 MIN_SIZE, MAX_SIZE = 16, 16384  # what the display link takes
 MAX_FPS = 240
+MAX_OUTPUTS = 16
 MIN_BITRATE_BPS, MAX_BITRATE_BPS = 100_000, 1_000_000_000
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMAT = "%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s: %(message)s"
@@ -62,8 +64,11 @@ class Settings:
 
     mode: Mode = "desktop"
     command: tuple[str, ...] = ()
+    attach: Path | None = None  # the QMP socket of a machine that runs already
+    display_source: str = "auto"  # of DISPLAY_SOURCES, for a machine
     size: Size = Size(1280, 720)
     resizable: bool = True
+    outputs: int = 1  # that the guest may be asked to have; what it shows beyond that can be watched all the same
     has_audio: bool = True
     fps: int = 60
     gpu: str = "auto"
@@ -100,6 +105,10 @@ class Settings:
         """
         if self.mode == "run" and not self.command:
             raise SettingsError("run needs a program: heliograph run [options] -- CMD [ARGUMENT...]")
+        if self.mode == "vm":
+            self._check_machine()
+        if not 1 <= self.outputs <= MAX_OUTPUTS:
+            raise SettingsError(f"{self.outputs} outputs: a guest has 1 to {MAX_OUTPUTS}")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise SettingsError("--tls-cert and --tls-key belong together: give both, or neither")
         for option, path in (("--tls-cert", self.tls_cert), ("--tls-key", self.tls_key)):
@@ -109,6 +118,21 @@ class Settings:
             raise SettingsError(
                 f"--host {' '.join(self.hosts)} can be reached by other machines, and the connection would not be "
                 "encrypted: add --tls-cert and --tls-key, or --insecure-bind if you mean it"
+            )
+
+    def _check_machine(self) -> None:
+        if (self.attach is None) == (not self.command):
+            raise SettingsError(
+                "vm needs a machine: heliograph vm [options] -- qemu-system-x86_64 ARGUMENT..., or --attach QMP-SOCKET "
+                "for one that runs already"
+            )
+        if self.attach is not None and not self.attach.is_socket():
+            raise SettingsError(
+                f"--attach {self.attach}: no such socket; QEMU makes one with -qmp unix:PATH,server=on,wait=off"
+            )
+        if self.attach is not None and self.display_source == "vhost-user":
+            raise SettingsError(
+                "--display-source vhost-user: a machine that runs already can be shown by dbus alone: leave it away"
             )
 
 

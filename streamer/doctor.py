@@ -19,6 +19,7 @@ from typing import Literal
 
 from guest_agent.graphics import GuestDriver, find_driver
 from guest_agent.sound import find_programs, has_alsa_plugin
+from guest_agent.vm.qemu import WANTED_MAJOR, Emulator, find_emulator, find_emulators
 from streamer.config import runtime_directory, version, vulkan_environment
 from streamer.devices import ProbeError, VulkanDevice, query_devices, query_encoders, query_guest_device
 
@@ -81,6 +82,7 @@ def examine(report: Callable[[Finding], None] = lambda finding: None) -> list[Fi
         check_vulkan,
         check_guest_graphics,
         check_sound,
+        check_virtual_machines,
         check_encoders,
         check_kernel,
         check_runtime_directory,
@@ -233,6 +235,22 @@ def check_sound(path: str | None = None, root: Path = Path("/")) -> list[Finding
         loss = "programs that know only ALSA are silent"
         return [Finding(name, "WARN", f"{programs.server}; {loss}", install("libasound2-plugins"))]
     return [Finding(name, "OK", f"{programs.server}, {programs.recorder}, ALSA's plugin")]
+
+
+def check_virtual_machines(emulators: Sequence[Emulator] | None = None, kvm: Path = Path("/dev/kvm")) -> list[Finding]:
+    """QEMU, for `heliograph vm` alone, and whether KVM may be used (that it works is not tried)."""
+    name = "QEMU"
+    found = find_emulators() if emulators is None else emulators
+    emulator = find_emulator(found)
+    if emulator is None:
+        old = ", ".join(f"{older.version} ({older.program})" for older in found)
+        loss = f"{old} is older than what is tested ({WANTED_MAJOR})" if old else "it is not installed"
+        return [Finding(name, "WARN", f"{loss}: no virtual machines", "./setup.sh qemu")]
+    if emulator.lacks:
+        return [Finding(name, "WARN", f"{emulator.program} lacks {', '.join(emulator.lacks)}", "./setup.sh qemu")]
+    usable = os.access(kvm, os.R_OK | os.W_OK)
+    speed = f"{kvm} may be used" if usable else f"{kvm} may not be used: guests are emulated, slowly"
+    return [Finding(name, "OK", f"{emulator.version}, {emulator.program}; {speed}")]
 
 
 def check_encoders() -> list[Finding]:

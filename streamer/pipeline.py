@@ -17,6 +17,7 @@ from streamer.encode.encoder import CLOCK_RATE, EncodedFrame, Encoder, EncoderEr
 from streamer.frames import FrameRing, HeldFrame
 from streamer.rate_policy import encoder_rate
 from streamer.refinement import Refinement
+from streamer.ring_watch import RingWatch
 from streamer.rtc.track import StreamFrame
 from streamer.slow_stream import SlowStream
 
@@ -26,7 +27,6 @@ NS = 1_000_000_000
 # However many viewers ask for a keyframe, this is how often one is made.
 KEYFRAME_INTERVAL_NS = 300_000_000
 MAX_ENCODER_FAILURES = 3
-MAX_EMPTY_EVENTS = 1000
 
 BITS_PER_PIXEL = 0.2
 MIN_BITRATE_BPS, MAX_BITRATE_BPS = 2_000_000, 60_000_000
@@ -96,8 +96,6 @@ class Pipeline:
         self._on_failure = on_failure
         self._fps = fps
         self._bitrate_bps = bitrate_bps
-        self._ring_errors = ring_errors
-        self._on_ring_failure = on_ring_failure
         self._ready_ns = ready_ns
         self._slow_stream = slow_stream
         self._on_slow_frame = on_slow_frame
@@ -109,8 +107,7 @@ class Pipeline:
         self._is_advancing = False
         # What the thread is doing.
         self._work: asyncio.Future[EncodedFrame | None] | None = None
-        self._ring: FrameRing | None = None
-        self._ring_fd: int | None = None
+        self._watch = RingWatch(self._advance, on_ring_failure, ring_errors)
         self._held: HeldFrame | None = None
         # What the held frame's planes are, also when its ring has gone.
         self._held_settings: EncoderSettings | None = None
@@ -120,7 +117,6 @@ class Pipeline:
         # What the encoder was told last.
         self._applied_bps: int | None = None
         self._is_active = False
-        self._is_readable = False
         self._keyframe_wanted = False
         self._last_keyframe_ns = -KEYFRAME_INTERVAL_NS
         self._refinement = Refinement()
@@ -128,7 +124,6 @@ class Pipeline:
         self._failures = 0
         # After a failure.
         self._not_before_ns = 0
-        self._empty_events = 0
         self.statistics = PipelineStatistics()
 
     @property
@@ -158,12 +153,7 @@ class Pipeline:
 
     def set_ring(self, ring: FrameRing | None) -> None:
         """Take frames from `ring` (now the pipeline's) from here on; None: there is none, the last picture stays."""
-        self._unwatch_ring()
-        if self._ring is not None:
-            self._ring.close()
-        self._ring = ring
-        self._empty_events = 0
-        self._is_readable = False
+        self._watch.set_ring(ring)
         self._advance()
 
     def request_keyframe(self) -> None:
@@ -211,7 +201,7 @@ class Pipeline:
             self._do_what_is_due()
         finally:
             self._is_advancing = False
-        self._watch_ring()
+        self._watch.watch(self._loop is not None and self._is_active)
 
     def _do_what_is_due(self) -> None:
         if self._timer is not None:
@@ -231,7 +221,7 @@ class Pipeline:
         if not self._is_active:
             return None
         earliest_ns = max(self._ready_ns(), self._not_before_ns)
-        if self._is_readable:
+        if self._watch.is_readable:
             return earliest_ns
         times = []
         if self._held is not None:
@@ -240,23 +230,6 @@ class Pipeline:
             if self._refinement.due_ns is not None:
                 times.append(self._refinement.due_ns)
         return max(min(times), earliest_ns) if times else None
-
-    def _watch_ring(self) -> None:
-        """Look for a frame until there is one: the eventfd stays readable until acquire()."""
-        if self._loop is None or self._ring is None or not self._is_active or self._is_readable:
-            self._unwatch_ring()
-        elif self._ring_fd is None:
-            self._ring_fd = self._ring.fileno()
-            self._loop.add_reader(self._ring_fd, self._handle_readable)
-
-    def _unwatch_ring(self) -> None:
-        if self._ring_fd is not None:
-            asyncio.get_running_loop().remove_reader(self._ring_fd)
-            self._ring_fd = None
-
-    def _handle_readable(self) -> None:
-        self._is_readable = True
-        self._advance()
 
     # What
 
@@ -273,24 +246,12 @@ class Pipeline:
 
     def _acquire(self) -> bool:
         """Take the newest frame, give the one before back."""
-        if self._ring is None or not self._is_readable:
+        frame, ring = self._watch.acquire(), self._watch.ring
+        if frame is None or ring is None:
             return False
-        self._is_readable = False
-        try:
-            frame = self._ring.acquire()
-        except self._ring_errors as error:
-            self._drop_ring(str(error))
-            return False
-        if frame is None:
-            # Now and then a frame was taken before its event was seen; an event that never ends is a broken worker's.
-            self._empty_events += 1
-            if self._empty_events > MAX_EMPTY_EVENTS:
-                self._drop_ring("the frame ring announces frames that are not there")
-            return False
-        self._empty_events = 0
         self._release()
         self._held = frame
-        ring = self._held_ring = self._ring
+        self._held_ring = ring
         self._held_settings = EncoderSettings(
             width=ring.coded_width,
             height=ring.coded_height,
@@ -299,13 +260,6 @@ class Pipeline:
             bitrate_bps=self._ceiling(ring.coded_width, ring.coded_height),
         )
         return True
-
-    def _drop_ring(self, reason: str) -> None:
-        self._unwatch_ring()
-        if self._ring is not None:
-            self._ring.close()
-            self._ring = None
-        self._on_ring_failure(reason)
 
     def _ceiling(self, width: int, height: int) -> int:
         """The most that set_bitrate() may ask for: a rate too low for all pictures is spent on fewer of them."""

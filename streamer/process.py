@@ -28,7 +28,9 @@ from guest_agent.messages import (
     ViewerOpened,
 )
 from streamer.config import (
+    MAX_OUTPUTS,
     SettingsError,
+    Size,
     configure_logging,
     media_addresses,
     parse_bitrate,
@@ -41,6 +43,7 @@ from streamer.encode.probe import choose
 from streamer.frames import WorkerLink
 from streamer.rtc import overrides
 from streamer.rtc.peer import RtcSettings
+from streamer.screen import ScreenSettings
 from streamer.session import Session, SessionSettings
 
 _log = logging.getLogger(__name__)
@@ -89,11 +92,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--bitrate", type=_checked(parse_bitrate), help="bits a second; default: by the size")
     parser.add_argument("--encoder", default="auto")
     parser.add_argument("--no-resize", action="store_true")
-    parser.add_argument("--size", type=_checked(parse_size), help="the guest's first size")
+    parser.add_argument("--size", type=_checked(parse_size), default=Size(1280, 720), help="the guest's first size")
+    parser.add_argument("--outputs", type=int, default=1, help="how many the guest may be asked to have")
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     parsed = parser.parse_args(arguments)
     if not 1 <= parsed.fps <= 240:
         parser.error(f"--fps {parsed.fps}: must be 1 to 240")
+    if not 1 <= parsed.outputs <= MAX_OUTPUTS:
+        parser.error(f"--outputs {parsed.outputs}: must be 1 to {MAX_OUTPUTS}")
     return parsed
 
 
@@ -108,9 +114,13 @@ def session_settings(parsed: argparse.Namespace) -> SessionSettings:
             ports=None if ports is None else range(ports.first, ports.last + 1),
             ice_servers=tuple(parsed.ice_server),
         ),
-        fps=parsed.fps,
-        bitrate_bps=parsed.bitrate,
-        is_resizable=not parsed.no_resize,
+        screen=ScreenSettings(
+            fps=parsed.fps,
+            bitrate_bps=parsed.bitrate,
+            is_resizable=not parsed.no_resize,
+            outputs=parsed.outputs,
+            size=(parsed.size.width, parsed.size.height),
+        ),
         sound_path=parsed.sound,
     )
 

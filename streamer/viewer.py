@@ -23,6 +23,7 @@ from streamer.input.messages import (
     clipboard_parts,
     parse_client_message,
 )
+from streamer.input.touches import TouchIds
 from streamer.input.viewer_input import ViewerInput
 from streamer.rate_limit import RateLimit
 from streamer.rtc.congestion.controller import CongestionController, Decision
@@ -59,6 +60,7 @@ class ViewerHost(Protocol):
 
     def send_signal(self, viewer: Viewer, message: Mapping[str, Any]) -> None: ...
     def close_viewer(self, viewer: Viewer, reason: str) -> None: ...
+    def handle_output(self, viewer: Viewer, output: int) -> None: ...
     def handle_viewer_connected(self, viewer: Viewer) -> None: ...
     def handle_viewer_lost(self, viewer: Viewer) -> None: ...
     def handle_control_open(self, viewer: Viewer) -> None: ...
@@ -72,10 +74,12 @@ class ViewerHost(Protocol):
 class Viewer:
     """Owns the viewer's peer. Event loop only; `run()` ends when the viewer has been closed."""
 
-    def __init__(self, number: int, role: Role, settings: RtcSettings, host: ViewerHost) -> None:
+    def __init__(
+        self, number: int, role: Role, settings: RtcSettings, host: ViewerHost, touch_ids: TouchIds | None = None
+    ) -> None:
         self.number = number
         self.role: Role = role
-        self.input = ViewerInput()
+        self.input = ViewerInput(touch_ids)
         self.wanted_size: tuple[int, int] | None = None
         self.is_connected = False
         self.presented = 0
@@ -151,6 +155,8 @@ class Viewer:
                 if not self._offers.take():
                     raise SignalError("offer.sdp: there were too many offers")
                 await self._close_peer()
+                self._host.handle_output(self, offer.output)
+                self.input.scanout = offer.output
                 self._peer = Peer(self._settings, self)
                 loop = asyncio.get_running_loop()
                 self._connect_timer = loop.call_later(CONNECT_TIMEOUT_S, self._handle_connect_timeout)

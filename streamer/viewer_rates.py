@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from streamer.pipeline import Pipeline, default_bitrate
 from streamer.rate_policy import encoder_rate, shared_rate
@@ -92,26 +91,33 @@ class ViewerRates:
             if (number in self._slow) == is_slow and viewer.congestion is not None
         ]
 
-    async def run(self) -> None:
-        """Look for viewers from whom nothing is heard, until cancelled."""
-        while True:
-            await asyncio.sleep(TICK_S)
-            now_us = time.monotonic_ns() // 1000
-            congestions = [viewer.congestion for viewer in self._viewers.values()]
-            changed = [each for each in congestions if each is not None and each.tick(now_us) is not None]
-            if changed:
-                self.share()
-                if self._pipeline is not None:
-                    self._pipeline.wake()
+    def tick(self) -> None:
+        """Look for viewers that have fallen silent; every TICK_S."""
+        now_us = time.monotonic_ns() // 1000
+        congestions = [viewer.congestion for viewer in self._viewers.values()]
+        changed = [each for each in congestions if each is not None and each.tick(now_us) is not None]
+        if changed:
+            self.share()
+            if self._pipeline is not None:
+                self._pipeline.wake()
 
-    def metrics(self) -> dict[str, float]:
-        """Return the values that `/healthz` shows."""
-        decisions = [viewer.congestion.decision for viewer in self._viewers.values() if viewer.congestion is not None]
-        return {
-            "target_bps": self._shared_bps,
-            "target_bps_min": min((each.target_bps for each in decisions), default=0),
-            "acked_bps": sum(each.acked_bps for each in decisions),
-            "round_trip_ms_max": max((each.round_trip_us / 1000 for each in decisions), default=0.0),
-            "queue_delay_ms_max": max((each.queue_us / 1000 for each in decisions), default=0.0),
-            "viewers_slow": len(self._slow),
-        }
+    @property
+    def shared_bps(self) -> int:
+        """What those that set the rate share."""
+        return self._shared_bps
+
+    @property
+    def slow_count(self) -> int:
+        """How many viewers are given the second encode."""
+        return len(self._slow)
+
+
+def path_metrics(viewers: Iterable[Viewer]) -> dict[str, float]:
+    """Return the values of the viewers' paths that `/healthz` shows."""
+    decisions = [viewer.congestion.decision for viewer in viewers if viewer.congestion is not None]
+    return {
+        "target_bps_min": min((each.target_bps for each in decisions), default=0),
+        "acked_bps": sum(each.acked_bps for each in decisions),
+        "round_trip_ms_max": max((each.round_trip_us / 1000 for each in decisions), default=0.0),
+        "queue_delay_ms_max": max((each.queue_us / 1000 for each in decisions), default=0.0),
+    }

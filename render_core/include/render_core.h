@@ -76,13 +76,14 @@ struct rc_limit {
 	uint64_t value;
 };
 
-/* fds: listening AF_UNIX sockets, borrowed (the core dups them): SOCK_SEQPACKET for display and frames (both or none, -1), SOCK_STREAM for
- * vtest (-1: none), where Venus clients connect. `guard_fd`: connected SOCK_SEQPACKET, borrowed until rc_core_destroy(), the worker's end of
+/* fds: listening AF_UNIX sockets, borrowed (the core dups them): SOCK_SEQPACKET for display and frames (both or none, -1) and machine (-1: none; only with those),
+ * SOCK_STREAM for vtest (-1: none), where Venus clients connect. `guard_fd`: connected SOCK_SEQPACKET, borrowed until rc_core_destroy(), the worker's end of
  * the guard link (docs/protocol/guard-link.md); -1: none. `gpu`: "auto", "cpu", an index, or the first hexadecimal digits of a device UUID;
  * NULL = "auto". `log_fd`: lines are written there, -1 = nowhere. */
 struct rc_core_params {
 	int display_fd;
 	int frames_fd;
+	int machine_fd;
 	int vtest_fd;
 	int guard_fd;
 	bool vtest_once;      /* rc_core_run() returns when the first Venus client has left */

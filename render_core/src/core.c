@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The render worker's core: one guest's display link, one streamer's frame link, the scanouts between them; its Venus clients. */
+ * The render worker's core: one guest's display link or its virtual machine, one streamer's frame link, the scanouts between them; its Venus clients. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +15,7 @@
 #include "execute/venus/guest.h"
 #include "handoff/frame_link.h"
 #include "transport/display_link.h"
+#include "transport/machine_link.h"
 #include "transport/vtest.h"
 #include "util/clock.h"
 
@@ -27,6 +28,7 @@ struct rc_core {
 	struct rc_watch display_listener, frames_listener, owner;
 	struct rc_display_link *display; /* NULL: no guest is connected */
 	struct rc_frame_link *frames;    /* NULL: no streamer is connected */
+	struct rc_machine_link *machine; /* NULL: no virtual machine is served */
 	struct rc_vn_guest *venus;       /* NULL: no Venus clients are served */
 	struct rc_vtest *vtest;
 };
@@ -104,11 +106,25 @@ static bool listen_on(struct rc_core *core, struct rc_watch *watch, int fd, void
 
 static bool params_are_sane(const struct rc_core_params *params) {
 	if (params->display_fd < 0) {
-		return params->frames_fd < 0 && params->vtest_fd >= 0;
+		return params->frames_fd < 0 && params->machine_fd < 0 && params->vtest_fd >= 0;
 	}
 	return params->frames_fd >= 0 && params->width >= RC_MIN_SIZE && params->width <= RC_MAX_SIZE &&
 		   params->height >= RC_MIN_SIZE && params->height <= RC_MAX_SIZE && params->refresh_mhz >= 1000 &&
 		   params->refresh_mhz <= 1000000 && (params->format == RC_FORMAT_I420 || params->format == RC_FORMAT_NV12);
+}
+
+static bool create_machine(struct rc_core *core, int listener_fd) {
+	int own = fcntl(listener_fd, F_DUPFD_CLOEXEC, 3);
+	if (own < 0) {
+		return false;
+	}
+	if (fcntl(own, F_SETFL, O_NONBLOCK) == 0) {
+		core->machine = rc_machine_link_create(&core->loop, &core->log, core->scanouts, own);
+	}
+	if (!core->machine) {
+		close(own);
+	}
+	return core->machine != NULL;
 }
 
 static enum rc_result create_display(struct rc_core *core, const struct rc_core_params *params) {
@@ -121,6 +137,9 @@ static enum rc_result create_display(struct rc_core *core, const struct rc_core_
 	}
 	rc_scanout_set_wanted(&core->scanouts[0], params->width, params->height, params->refresh_mhz);
 	core->scanouts[0].wanted_unseen = false; /* a guest that outlived another worker keeps its size */
+	if (params->machine_fd >= 0 && !create_machine(core, params->machine_fd)) {
+		return RC_ERROR_IO;
+	}
 	return listen_on(core, &core->display_listener, params->display_fd, handle_display_listener) &&
 				   listen_on(core, &core->frames_listener, params->frames_fd, handle_frames_listener)
 			   ? RC_OK
@@ -199,6 +218,7 @@ void rc_core_destroy(struct rc_core *core) {
 	atomic_compare_exchange_strong(&signalled_core, &self, NULL);
 	const bool device_is_free = rc_vtest_destroy(core->vtest);
 	rc_display_link_destroy(core->display);
+	rc_machine_link_destroy(core->machine);
 	rc_frame_link_destroy(core->frames);
 	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
 		rc_scanout_finish(&core->scanouts[i]);
@@ -232,6 +252,12 @@ static void reap_links(struct rc_core *core) {
 		if (core->display) {
 			rc_display_link_display_changed(core->display);
 		}
+		if (core->machine) {
+			rc_machine_link_display_changed(core->machine);
+		}
+	}
+	if (core->machine) {
+		rc_machine_link_reap(core->machine);
 	}
 }
 

@@ -17,25 +17,30 @@ _PYTHON = (sys.executable, "-P", "-m")
 
 
 def worker_spec(
-    settings: Settings, display_fd: int, frames_fd: int, vtest_fd: int, environment: dict[str, str]
+    settings: Settings, display_fd: int, frames_fd: int, guest_fd: int, environment: dict[str, str]
 ) -> ChildSpec:
-    """The render worker. The listening fds stay the caller's; `environment` finds its Vulkan driver."""
+    """The render worker. The listening fds stay the caller's; `environment` finds its Vulkan driver.
+
+    `guest_fd` is for a virtual machine's device, or for programs' graphics.
+    """
+    serves_machine = settings.mode == "vm"
     return ChildSpec(
         name="render worker",
         command=(
             *(*_PYTHON, "render_core.worker"),
-            *("--display-fd", str(display_fd), "--frames-fd", str(frames_fd), "--vtest-fd", str(vtest_fd)),
+            *("--display-fd", str(display_fd), "--frames-fd", str(frames_fd)),
+            *("--machine-fd" if serves_machine else "--vtest-fd", str(guest_fd)),
             *("--gpu", settings.gpu, "--size", str(settings.size), "--fps", str(settings.fps)),
             *("--convert", settings.convert, "--log-level", settings.log_level),
-            *_venus_options(settings.limits, settings.has_swapchain),
+            *(() if serves_machine else _venus_options(settings.limits, settings.has_swapchain)),
         ),
-        fds=(display_fd, frames_fd, vtest_fd),
+        fds=(display_fd, frames_fd, guest_fd),
         environment=environment,
         accepts=WORKER_TO_GATEWAY,
         takes_stop=False,
         # It has its Venus clients to end in order.
         death_signal="TERM",
-        is_guarded=True,
+        is_guarded=not serves_machine,
     )
 
 
@@ -83,6 +88,7 @@ def streamer_spec(settings: Settings, frames: Path, agent: Path, sound: Path | N
         command=(
             *(*_PYTHON, "streamer.process", "--frames", os.fspath(frames), "--agent", os.fspath(agent)),
             *("--fps", str(settings.fps), "--encoder", settings.encoder, "--size", str(settings.size)),
+            *("--outputs", str(settings.outputs)),
             *options,
         ),
         accepts=STREAMER_TO_GATEWAY,
@@ -112,3 +118,39 @@ def agent_spec(
         # It has programs of the guest's to end in order.
         death_signal="TERM",
     )
+
+
+def vm_agent_spec(
+    settings: Settings, agent_fd: int, display: Path, machine: Path, session_dir: Path, sound_fd: int | None = None
+) -> ChildSpec:
+    """What speaks for a virtual machine; it connects to the render worker's sockets at `display` and `machine`.
+
+    The listening fds stay the caller's. It is started again when the machine is not its own.
+    """
+    options = [] if sound_fd is None else ["--sound-fd", str(sound_fd)]
+    if settings.display_source != "auto":
+        options += ["--display-source", settings.display_source]
+    if settings.attach is not None:
+        options += ["--attach", os.fspath(settings.attach.absolute())]
+    return ChildSpec(
+        name="VM agent",
+        command=(
+            *(*_PYTHON, "guest_agent.vm", "--agent-fd", str(agent_fd), "--display", os.fspath(display)),
+            *("--machine", os.fspath(machine), "--session-dir", os.fspath(session_dir)),
+            *("--size", str(settings.size), "--outputs", str(settings.outputs), *options),
+        ),
+        guest=("--", *settings.command) if settings.command else (),
+        fds=(agent_fd,) if sound_fd is None else (agent_fd, sound_fd),
+        environment={"PATH": _path_with_qemu()},
+        accepts=AGENT_TO_GATEWAY,
+        restarts=settings.attach is not None,
+        # It has the machine to end in order.
+        death_signal="TERM",
+    )
+
+
+def _path_with_qemu() -> str:
+    """The search path, with the QEMU that set-up keeps beside a source tree behind it."""
+    ours = Path(__file__).resolve().parents[2] / "build" / "qemu" / "bin"
+    path = os.environ.get("PATH", os.defpath)
+    return f"{path}:{ours}" if ours.is_dir() else path

@@ -14,7 +14,7 @@ from guest_agent.messages import AgentReady, Graphics, Message, Metrics, Metrics
 from streamer.config import Settings, runtime_directory, vulkan_environment
 from streamer.gateway.access import Access, Role
 from streamer.gateway.child import ChildProcess
-from streamer.gateway.commands import agent_spec, streamer_spec, worker_spec
+from streamer.gateway.commands import agent_spec, streamer_spec, vm_agent_spec, worker_spec
 from streamer.gateway.errors import GatewayError
 from streamer.gateway.orphans import Orphanage
 from streamer.gateway.server import Server
@@ -58,22 +58,20 @@ class _Gateway:
         display = session_dir.listen("display.sock", socket.SOCK_SEQPACKET)
         frames = session_dir.listen("frames.sock", socket.SOCK_SEQPACKET)
         agent = session_dir.listen("agent.sock", socket.SOCK_STREAM)
-        # Each program that draws connects here: those that come while a worker restarts wait.
-        venus = session_dir.listen("venus.sock", socket.SOCK_STREAM, backlog=128)
-        path = session_dir.path
         sound = session_dir.listen("sound.sock", socket.SOCK_STREAM) if settings.has_audio else None
-        worker = worker_spec(settings, display.fileno(), frames.fileno(), venus.fileno(), vulkan_environment())
-        streamer = streamer_spec(
-            settings, path / "frames.sock", path / "agent.sock", path / "sound.sock" if sound is not None else None
-        )
-        guest_agent = agent_spec(
-            settings,
-            agent.fileno(),
-            path / "display.sock",
-            path / "venus.sock",
-            path,
-            sound.fileno() if sound is not None else None,
-        )
+        sound_fd = sound.fileno() if sound is not None else None
+        path = session_dir.path
+        display_path = path / "display.sock"
+        if settings.mode == "vm":
+            guest = session_dir.listen("machine.sock", socket.SOCK_SEQPACKET)
+            guest_agent = vm_agent_spec(settings, agent.fileno(), display_path, path / "machine.sock", path, sound_fd)
+        else:
+            # Each program that draws connects here: those that come while a worker restarts wait.
+            guest = session_dir.listen("venus.sock", socket.SOCK_STREAM, backlog=128)
+            guest_agent = agent_spec(settings, agent.fileno(), display_path, path / "venus.sock", path, sound_fd)
+        worker = worker_spec(settings, display.fileno(), frames.fileno(), guest.fileno(), vulkan_environment())
+        sound_path = path / "sound.sock" if sound is not None else None
+        streamer = streamer_spec(settings, path / "frames.sock", path / "agent.sock", sound_path)
         self._streamer_name = streamer.name
         self._agent_name = guest_agent.name
         self._settings = settings

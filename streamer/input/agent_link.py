@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Iterable
 
 from guest_agent.link import Link, LinkError
-from guest_agent.messages import AGENT_TO_STREAMER, Clipboard, Error, Message, Sound
+from guest_agent.messages import AGENT_TO_STREAMER, Clipboard, Error, Message, Pointer, Sound
 from streamer.rate_limit import RateLimit
 
 _log = logging.getLogger(__name__)
@@ -29,12 +29,22 @@ class AgentLink:
         path: str,
         on_clipboard: Callable[[str], None],
         on_sound: Callable[[bool], None] = lambda is_available: None,
+        on_touch: Callable[[bool], None] = lambda takes_touch: None,
+        on_connected: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = path
         self._on_clipboard = on_clipboard
         self._on_sound = on_sound
         self._sound_news = RateLimit(SOUND_NEWS_PER_S, SOUND_NEWS_AT_ONCE)
         self._link: Link | None = None
+        self._on_touch = on_touch
+        self._on_connected = on_connected
+        self._takes_touch = False
+
+    @property
+    def takes_touch(self) -> bool:
+        """Whether the guest has something that takes `touch`."""
+        return self._takes_touch
 
     @property
     def is_connected(self) -> bool:
@@ -75,6 +85,7 @@ class AgentLink:
         async with link:
             self._link = link
             _log.info("connected to the guest agent")
+            self._on_connected()
             try:
                 while (message := await link.receive()) is not None:
                     match message:
@@ -82,9 +93,17 @@ class AgentLink:
                             self._on_clipboard(text)
                         case Sound(is_available) if self._sound_news.take():
                             self._on_sound(is_available)
+                        case Pointer(touch):
+                            self._set_touch(touch)
                         case Error(text):
                             _log.warning("the guest agent: %s", text)
             finally:
                 self._link = None
+                self._set_touch(False)
         _log.info("the guest agent's link ended")
         return True
+
+    def _set_touch(self, takes_touch: bool) -> None:
+        if takes_touch != self._takes_touch:
+            self._takes_touch = takes_touch
+            self._on_touch(takes_touch)

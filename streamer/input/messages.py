@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from guest_agent.message_fields import boolean, choice, integer, number, string
-from guest_agent.messages import MAX_NOTCHES, MAX_POSITION, MAX_TEXT_CHARACTERS, Message, MessageError, MessageSet
+from guest_agent.messages import (
+    MAX_NOTCHES,
+    MAX_POSITION,
+    MAX_TEXT_CHARACTERS,
+    MAX_TOUCH,
+    Message,
+    MessageError,
+    MessageSet,
+)
 
 # What SCTP stacks take as one message.
 MAX_MESSAGE_BYTES = 262_144
@@ -93,6 +101,17 @@ class PlacedButtonInput(ClientMessage):
 
 
 @dataclass(frozen=True, slots=True)
+class TouchInput(ClientMessage):
+    """A finger, in the guest's pixels; `id` is the viewer's own number for it."""
+
+    type: ClassVar[str] = "touch"
+    id: int = integer(0, MAX_TOUCH)
+    phase: str = choice("down", "move", "up", "cancel")
+    x: float = number(MAX_POSITION)
+    y: float = number(MAX_POSITION)
+
+
+@dataclass(frozen=True, slots=True)
 class WheelInput(ClientMessage):
     """Wheel movement in notches; positive is right and down."""
 
@@ -167,16 +186,26 @@ Input = (
     | TextInput
     | ButtonInput
     | PlacedButtonInput
+    | TouchInput
     | WheelInput
     | ReleaseAllInput
     | ClipboardInput
 )
+
+
+def is_motion(message: Input) -> bool:
+    """Whether it only moves something: nobody has pressed anything."""
+    return isinstance(message, MotionInput | RelativeInput) or (
+        isinstance(message, TouchInput) and message.phase == "move"
+    )
+
 
 _MOTION = MessageSet(MotionInput, RelativeInput)
 _CONTROL = MessageSet(
     KeyInput,
     TextInput,
     ButtonInput,
+    TouchInput,
     WheelInput,
     ReleaseAllInput,
     ClipboardInput,

@@ -16,17 +16,24 @@ from streamer.input.messages import (
     RelativeInput,
     ReleaseAllInput,
     TextInput,
+    TouchInput,
     WheelInput,
 )
+from streamer.input.touches import HeldTouches, TouchIds
 
 
 class ViewerInput:
-    """Keeps what a viewer holds, where its relative motion stood, and parts of its clipboard."""
+    """Keeps what a viewer holds, where its relative motion stood, and parts of its clipboard.
 
-    __slots__ = ("_clipboard", "_held", "_last_seq", "_relative_x", "_relative_y")
+    `scanout` is the output that the viewer watches: its places are that one's pixels.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_clipboard", "_held", "_last_seq", "_relative_x", "_relative_y", "_touches", "scanout")
+
+    def __init__(self, touch_ids: TouchIds | None = None) -> None:
+        self.scanout = 0
         self._held = HeldInput()
+        self._touches = HeldTouches(touch_ids or TouchIds())
         self._clipboard = ClipboardParts(MAX_CLIPBOARD_BYTES)
         self.reset_motion()
 
@@ -43,7 +50,7 @@ class ViewerInput:
         """
         match message:
             case MotionInput():
-                return [Motion(message.x, message.y)] if self._is_newer(message.seq) else []
+                return [Motion(message.x, message.y, self.scanout)] if self._is_newer(message.seq) else []
             case RelativeInput():
                 return self._relative(message)
             case KeyInput():
@@ -51,20 +58,23 @@ class ViewerInput:
             case TextInput():
                 return [Text(message.text)] if message.text else []
             case PlacedButtonInput():
-                return [Motion(message.x, message.y), *self._held.button(message.button, message.down)]
+                place = Motion(message.x, message.y, self.scanout)
+                return [place, *self._held.button(message.button, message.down)]
             case ButtonInput():
                 return self._held.button(message.button, message.down)
+            case TouchInput():
+                return self._touches.touch(message, self.scanout)
             case WheelInput():
                 return [Wheel(message.dx, message.dy)]
             case ReleaseAllInput():
-                return self._held.release_all()
+                return self.release_all()
             case ClipboardInput():
                 text = self._clipboard.add(message)
                 return [] if text is None else [Clipboard(text)]
 
     def release_all(self) -> list[Message]:
         """Return what releases all that the viewer holds."""
-        return self._held.release_all()
+        return [*self._touches.release_all(), *self._held.release_all()]
 
     def _is_newer(self, seq: int) -> bool:
         if seq <= self._last_seq:

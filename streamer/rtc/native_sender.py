@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -100,7 +99,7 @@ def sender_parameters(
 
 
 class NativeSender:
-    """Sends one viewer's video. `push()` is for any thread; all else, and `on_sent`, for the event loop.
+    """Sends one viewer's video. Event loop only.
 
     The stream stays here for as long as it lives, whatever pair ICE nominates: SSRC, numbers and keys never change
     hands.
@@ -124,7 +123,6 @@ class NativeSender:
         self._transport = transport
         self._on_sent = on_sent
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
         self._origin = random.getrandbits(32)
         self._has_capture_time = parameters.extensions.abs_capture_time != 0
         # Frames whose end was not reported yet, with their RTP times.
@@ -149,7 +147,7 @@ class NativeSender:
         return self._sender
 
     def backlog(self) -> Backlog:
-        """Return what waits. Any thread."""
+        """Return what waits."""
         return self._sender.backlog()
 
     def counters(self) -> SenderCounters:
@@ -157,12 +155,10 @@ class NativeSender:
         return self._sender.counters()
 
     def push(self, frame: StreamFrame) -> bool:
-        """Send a frame; False when it was dropped and a keyframe is needed. Any thread, one at a time."""
+        """Send a frame; False when it was dropped and a keyframe is needed."""
         if self._is_closed or self._transport.state != "connected":
             return False
         rtp_time = (self._origin + frame.pts) & 0xFFFFFFFF
-        # Before it is sent: the loop may hear of it before this returns.
-        self._pushed.append((rtp_time, frame))
         now_ns = time.monotonic_ns()
         taken = self._sender.send_frame(
             frame.data,
@@ -171,12 +167,9 @@ class NativeSender:
             now_ns=now_ns,
             capture_ntp=self._capture_ntp(frame, now_ns) if self._has_capture_time else 0,
         )
-        if not taken:
-            self._pushed.pop()
-        if threading.get_ident() == self._thread:
-            self._service()
-        else:
-            self._loop.call_soon_threadsafe(self._service)
+        if taken:
+            self._pushed.append((rtp_time, frame))
+        self._service()
         return taken
 
     def retransmit(self, sequences: Sequence[int], may_resend: Callable[[int, int], bool]) -> None:

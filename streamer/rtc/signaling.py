@@ -19,6 +19,7 @@ MAX_SDP_LINES = 1500
 MAX_SDP_CODECS = 128
 MAX_SDP_WILDCARDS = 16
 MAX_CANDIDATE_CHARACTERS = 1024
+MAX_OUTPUT = 15
 
 # A browser hides its addresses behind such names. Looking them up takes multicast; the browser's own checks reach us.
 _MDNS_CANDIDATE = re.compile(r"^a=candidate:[^\r\n]*\.local [^\r\n]*\r?\n", re.MULTILINE | re.IGNORECASE)
@@ -31,10 +32,11 @@ class SignalError(ValueError):
 @dataclass(frozen=True, slots=True)
 class Offer:
     """The client's offer: one video section, one for data channels, perhaps one for sound. Its candidates have
-    addresses."""
+    addresses. `output` is the guest's output that it wants to see."""
 
     sdp: str
     has_audio: bool = False
+    output: int = 0
 
     @property
     def takes_either_dtls_role(self) -> bool:
@@ -85,6 +87,9 @@ def _string(message: Mapping[str, Any], field: str, limit: int) -> str:
 
 
 def _parse_offer(message: Mapping[str, Any]) -> Offer:
+    output = message.get("output", 0)
+    if not isinstance(output, int) or isinstance(output, bool) or not 0 <= output <= MAX_OUTPUT:
+        raise SignalError(f"offer.output: must be an integer within 0…{MAX_OUTPUT}")
     text = _MDNS_CANDIDATE.sub("", _string(message, "sdp", MAX_SDP_CHARACTERS))
     limits = {"": MAX_SDP_LINES, "a=rtpmap:": MAX_SDP_CODECS, "a=rtcp-fb:*": MAX_SDP_WILDCARDS}
     lines = text.splitlines()
@@ -124,7 +129,7 @@ def _parse_offer(message: Mapping[str, Any]) -> Offer:
             raise SignalError("offer.sdp: the audio section must be recvonly")
         if not any(codec.name.lower() == "opus" for codec in audio.rtp.codecs):
             raise SignalError("offer.sdp: the audio section offers no Opus")
-    return Offer(text, has_audio=audio is not None)
+    return Offer(text, has_audio=audio is not None, output=output)
 
 
 def _parse_candidate(message: Mapping[str, Any]) -> TrickledCandidate:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -58,7 +57,7 @@ class SentFrame:
 
 
 class FrameOutlet(Protocol):
-    """Who sends frames at once when they are pushed. Any thread, one at a time."""
+    """Who sends frames at once when they are pushed."""
 
     def push(self, frame: StreamFrame) -> bool:
         """Send a frame; False when it was dropped and a keyframe is needed."""
@@ -70,10 +69,9 @@ class FrameOutlet(Protocol):
 class ViewerTrack(MediaStreamTrack):
     """Feeds one sender. A viewer that falls behind loses frames until the next keyframe, and asks for one.
 
-    Frames go straight to the native sender, once there is one; else they wait for aiortc's loop to fetch them. `push()`
-    is for any thread, one at a time; all else is for the event loop. The callbacks are called on it:
-    `on_keyframe_wanted` when the viewer needs a keyframe, `on_sent` after a frame's last packet; `unsent_bytes` says
-    what waits below aiortc.
+    Frames go straight to the native sender, once there is one; else they wait for aiortc's loop to fetch them. Event
+    loop only. `on_keyframe_wanted` is called when the viewer needs a keyframe, and may push a frame by then; `on_sent`
+    after a frame's last packet; `unsent_bytes` says what waits below aiortc.
     """
 
     kind = "video"
@@ -95,10 +93,6 @@ class ViewerTrack(MediaStreamTrack):
         self._in_flight: StreamFrame | None = None
         self._fetched_ns = 0
         self._outlet: FrameOutlet | None = None
-        self._event_loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
-        # Guards the queue, the outlet and what push() decides by.
-        self._push_lock = threading.Lock()
         self._awaits_keyframe = True
         self._keyframe_ns: int | None = None
         self._keyframe_gate = KeyframeGate()
@@ -106,36 +100,33 @@ class ViewerTrack(MediaStreamTrack):
 
     def attach(self, outlet: FrameOutlet) -> None:
         """Send by `outlet` from now on, what waits first."""
-        with self._push_lock:
-            self._outlet = outlet
-            while self._queue:
-                self._hand_over(self._queue.popleft())
+        self._outlet = outlet
+        while self._queue:
+            self._hand_over(self._queue.popleft())
 
     def switch(self) -> None:
         """The frames from here on are of another stream: they begin with a keyframe."""
-        with self._push_lock:
-            self._ask_for_keyframe()
+        self._ask_for_keyframe()
 
     def push(self, frame: StreamFrame) -> bool:
         """Send or queue a frame; a keyframe replaces what is older. False when it was dropped."""
-        with self._push_lock:
-            if self.readyState != "live":
-                return False
-            if frame.is_keyframe:
-                self.dropped += len(self._queue)
-                self._queue.clear()
-                self._awaits_keyframe = False
-                self._keyframe_ns = time.monotonic_ns()
-            elif self._awaits_keyframe:
-                self.dropped += 1
-                return False
-            elif self._is_behind():
-                self.dropped += len(self._queue) + 1
-                self._queue.clear()
-                self._ask_for_keyframe()
-                return False
-            self._keyframe_gate.handle_frame(time.monotonic_ns())
-            return self._hand_over(frame)
+        if self.readyState != "live":
+            return False
+        if frame.is_keyframe:
+            self.dropped += len(self._queue)
+            self._queue.clear()
+            self._awaits_keyframe = False
+            self._keyframe_ns = time.monotonic_ns()
+        elif self._awaits_keyframe:
+            self.dropped += 1
+            return False
+        elif self._is_behind():
+            self.dropped += len(self._queue) + 1
+            self._queue.clear()
+            self._ask_for_keyframe()
+            return False
+        self._keyframe_gate.handle_frame(time.monotonic_ns())
+        return self._hand_over(frame)
 
     def _is_behind(self) -> bool:
         if self._outlet is not None:
@@ -147,7 +138,7 @@ class ViewerTrack(MediaStreamTrack):
     def _hand_over(self, frame: StreamFrame) -> bool:
         if self._outlet is None:
             self._queue.append(frame)
-            self._call(self._pushed.set)
+            self._pushed.set()
             return True
         if self._outlet.push(frame):
             return True
@@ -157,14 +148,7 @@ class ViewerTrack(MediaStreamTrack):
 
     def _ask_for_keyframe(self) -> None:
         self._awaits_keyframe = True
-        self._call(self._on_keyframe_wanted)
-
-    def _call(self, function: Callable[[], None]) -> None:
-        """Call on the event loop: now when this is its thread."""
-        if threading.get_ident() == self._thread:
-            function()
-        else:
-            self._event_loop.call_soon_threadsafe(function)
+        self._on_keyframe_wanted()
 
     def request_keyframe(self) -> None:
         """The viewer lost the picture (PLI, FIR). It asks again when the keyframe on its way does not help."""
@@ -212,6 +196,5 @@ class ViewerTrack(MediaStreamTrack):
 
     def stop(self) -> None:
         super().stop()
-        with self._push_lock:
-            self._queue.clear()
+        self._queue.clear()
         self._pushed.set()

@@ -9,7 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	display_peer_init(&peer);
 	struct rc_surface *surface = rc_surface_create(64 * 64 * 4);
 	const struct rc_picture picture = {.surface = surface, .stride = 256, .width = 64, .height = 64, .format = 1};
-	rc_scanout_show(&peer.scanouts[0], &picture, 1);
+	rc_scanout_show(&peer.scanouts[0], &picture, &peer, 1);
 	rc_surface_unref(surface);
 	uint64_t now = UINT64_C(1) << 62;
 	while (size >= 1 && !peer.frames->closed) {

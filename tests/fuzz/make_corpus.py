@@ -188,6 +188,7 @@ SEEDS = {
         "session": hello + packet(2, 0, 1) + packet(3, 0, 800, 600, 60000) + packet(2, 0, 0),
         "wrong": hello + hello + packet(2, 99, 1) + packet(3, 0, 1, 70000, 1) + packet(9, 0, 0),
         "first": packet(2, 0, 1) + packet(1, 7, 0),
+        "outputs": hello + packet(3, 15, 800, 600, 0) + packet(3, 15, 0, 0, 0) + packet(3, 0, 0, 0, 0),
         "rates": hello + packet(2, 0, 1) + b"".join(packet(3, 0, 800, 600, rate) for rate in (1000, 1000000, 60000)),
     },
     "ring": {"good": layout + page, "short": layout[:9], "damage": layout + page.replace(rect, b"\xff" * 16)},

@@ -126,8 +126,8 @@ class FakeFrameLink:
     """The worker's side is this object: `post()` a message, `drop()` the link, read what was `asked`."""
 
     sock: socket.socket
-    active: bool = False
-    sizes: list[tuple[int, int]] = field(default_factory=list)
+    watched: set[int] = field(default_factory=set)
+    displays: list[tuple[int, int, int]] = field(default_factory=list)  # scanout, width, height
     expected: int = 0
 
     def __post_init__(self) -> None:
@@ -135,6 +135,16 @@ class FakeFrameLink:
         self._messages: deque[LinkMessage] = deque()
         self._is_dropped = False
         self.is_closed = False
+
+    @property
+    def active(self) -> bool:
+        """Whether scanout 0 is watched."""
+        return 0 in self.watched
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """What scanout 0 was asked for."""
+        return [(width, height) for scanout_id, width, height in self.displays if scanout_id == 0]
 
     def post(self, message: LinkMessage) -> None:
         self._messages.append(message)
@@ -159,13 +169,16 @@ class FakeFrameLink:
         return messages
 
     def set_active(self, scanout_id: int, active: bool) -> None:
-        self.active = active
+        if active:
+            self.watched.add(scanout_id)
+        else:
+            self.watched.discard(scanout_id)
 
     def expect_picture(self, scanout_id: int) -> None:
         self.expected += 1
 
     def set_display(self, scanout_id: int, width: int, height: int, refresh_mhz: int = 0) -> None:
-        self.sizes.append((width, height))
+        self.displays.append((scanout_id, width, height))
 
     def close(self) -> None:
         if not self.is_closed:

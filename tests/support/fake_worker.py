@@ -24,6 +24,8 @@ class Resource:
     address: int = 0
     size_bytes: int = 0
     pixels: bytes = b""  # of 2D resources
+    stride_bytes: int = 0  # of what is shown
+    pixel_format: int = 0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -49,11 +51,12 @@ class FakeWorker:
 
     listener: socket.socket
     wanted: tuple[int, int] = (640, 480)
+    max_scanouts: int = 1
     holds_answers: bool = False  # flushes are answered by release() only
     regions: dict[int, mmap.mmap] = field(default_factory=dict)
     resources: dict[int, Resource] = field(default_factory=dict)
-    scanout: Resource | None = None
-    cursor: CursorState | None = None
+    scanouts: dict[int, Resource] = field(default_factory=dict)
+    cursors: dict[int, CursorState] = field(default_factory=dict)
     flushed: list[Rect] = field(default_factory=list)
     connections: int = 0
     errors: list[str] = field(default_factory=list)
@@ -62,6 +65,16 @@ class FakeWorker:
         self._changed = asyncio.Event()
         self._held: list[int] = []
         self._sock: socket.socket | None = None
+
+    @property
+    def scanout(self) -> Resource | None:
+        """What the first scanout shows."""
+        return self.scanouts.get(0)
+
+    @property
+    def cursor(self) -> CursorState | None:
+        """The first scanout's cursor."""
+        return self.cursors.get(0)
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -88,7 +101,8 @@ class FakeWorker:
         self.regions.clear()
         self.resources.clear()
         self._held.clear()
-        self.scanout = self.cursor = None
+        self.scanouts.clear()
+        self.cursors.clear()
 
     async def _serve(self, sock: socket.socket) -> None:
         while sock is self._sock:
@@ -114,7 +128,7 @@ class FakeWorker:
         body = packet[display_link.HEADER.size :]
         assert length == len(packet) and fd_count == len(fds)
         if kind == MessageType.HELLO:
-            self._send(MessageType.HELLO_REPLY, sequence, struct.pack("<II", 1, 1))
+            self._send(MessageType.HELLO_REPLY, sequence, struct.pack("<II", 1, self.max_scanouts))
         elif kind == MessageType.ADD_REGION:
             address, size, offset = display_link.ADD_REGION.unpack(body)
             self.regions[address] = mmap.mmap(fds[0], size, offset=offset)
@@ -131,9 +145,9 @@ class FakeWorker:
         fields = body[virtio_gpu.HEADER.size :]
         if command == Command.GET_DISPLAY_INFO:
             mode = virtio_gpu.DISPLAY_ONE.pack(0, 0, *self.wanted, 1, 0)
-            rest = bytes(virtio_gpu.DISPLAY_ONE.size * (virtio_gpu.MAX_SCANOUTS - 1))
+            rest = bytes(virtio_gpu.DISPLAY_ONE.size * (virtio_gpu.MAX_SCANOUTS - self.max_scanouts))
             header = virtio_gpu.HEADER.pack(ResponseType.OK_DISPLAY_INFO, 0, 0, 0, 0)
-            self._send(MessageType.RESPONSE, sequence, header + mode + rest)
+            self._send(MessageType.RESPONSE, sequence, header + mode * self.max_scanouts + rest)
             return
         if command == Command.RESOURCE_FLUSH:
             x, y, width, height, resource_id = virtio_gpu.FLUSH.unpack(fields)
@@ -145,12 +159,14 @@ class FakeWorker:
             return
         handlers: dict[Command, Callable[[bytes], None]] = {
             Command.RESOURCE_CREATE_BLOB: self._create_blob,
+            Command.SET_SCANOUT: self._set_scanout,
             Command.SET_SCANOUT_BLOB: self._set_scanout_blob,
             Command.RESOURCE_CREATE_2D: self._create_2d,
             Command.RESOURCE_ATTACH_BACKING: self._attach_backing,
             Command.TRANSFER_TO_HOST_2D: self._transfer,
             Command.RESOURCE_UNREF: self._unref,
             Command.UPDATE_CURSOR: self._update_cursor,
+            Command.MOVE_CURSOR: self._move_cursor,
         }
         handlers[command](fields)
         self._answer(sequence)
@@ -162,13 +178,20 @@ class FakeWorker:
         assert resource_id not in self.resources and address in self.regions and length <= len(self.regions[address])
         self.resources[resource_id] = Resource(0, 0, address, size)
 
+    def _set_scanout(self, fields: bytes) -> None:
+        *_, scanout_id, resource_id = virtio_gpu.SET_SCANOUT.unpack(fields)
+        assert scanout_id < self.max_scanouts and not resource_id  # turned off
+        self.scanouts.pop(scanout_id, None)
+
     def _set_scanout_blob(self, fields: bytes) -> None:
         values = virtio_gpu.SET_SCANOUT_BLOB.unpack(fields)
-        resource_id, width, height, pixel_format, stride = *values[5:9], values[9]
-        assert values[:5] == (0, 0, width, height, 0) and pixel_format == 2 and stride == width * 4
-        self.scanout = self.resources[resource_id]
-        self.scanout.width, self.scanout.height = width, height
-        assert height * stride <= self.scanout.size_bytes
+        scanout_id, resource_id, width, height, pixel_format, stride = values[4:10]
+        assert values[:4] == (0, 0, width, height) and scanout_id < self.max_scanouts and stride >= width * 4
+        resource = self.resources[resource_id]
+        resource.width, resource.height, resource.stride_bytes = width, height, stride
+        resource.pixel_format = pixel_format
+        assert (height - 1) * stride + width * 4 <= resource.size_bytes
+        self.scanouts[scanout_id] = resource
 
     def _create_2d(self, fields: bytes) -> None:
         resource_id, _, width, height = virtio_gpu.CREATE_2D.unpack(fields)
@@ -190,8 +213,13 @@ class FakeWorker:
         del self.resources[virtio_gpu.UNREF.unpack(fields)[0]]
 
     def _update_cursor(self, fields: bytes) -> None:
-        _, x, y, resource_id, hot_x, hot_y = virtio_gpu.CURSOR.unpack(fields)
-        self.cursor = CursorState(x, y, hot_x, hot_y, self.resources[resource_id] if resource_id else None)
+        scanout_id, x, y, resource_id, hot_x, hot_y = virtio_gpu.CURSOR.unpack(fields)
+        image = self.resources[resource_id] if resource_id else None
+        self.cursors[scanout_id] = CursorState(x, y, hot_x, hot_y, image)
+
+    def _move_cursor(self, fields: bytes) -> None:
+        scanout_id, x, y, *_ = virtio_gpu.CURSOR.unpack(fields)
+        self.cursors[scanout_id].x, self.cursors[scanout_id].y = x, y
 
     def _answer(self, sequence: int, kind: ResponseType | None = ResponseType.OK_NODATA) -> None:
         kind = kind or ResponseType.ERR_INVALID_PARAMETER
@@ -215,16 +243,18 @@ class FakeWorker:
         self.wanted = (width, height)
         self._send(MessageType.EVENT, 0, display_link.EVENT.pack(virtio_gpu.EVENT_DISPLAY, 0))
 
-    def pixel(self, x: int, y: int) -> int:
+    def pixel(self, x: int, y: int, scanout_id: int = 0) -> int:
         """Return 0xRRGGBB of the picture in the guest's memory."""
-        assert self.scanout is not None
-        at = (y * self.scanout.width + x) * 4
-        return int.from_bytes(self.regions[self.scanout.address][at : at + 3], "little")
+        shown = self.scanouts[scanout_id]
+        at = y * shown.stride_bytes + x * 4
+        return int.from_bytes(self.regions[shown.address][at : at + 3], "little")
 
-    def picture(self) -> bytes:
+    def picture(self, scanout_id: int = 0) -> bytes:
         """Return the whole picture, BGRX, rows packed."""
-        assert self.scanout is not None
-        return self.regions[self.scanout.address][: self.scanout.width * self.scanout.height * 4]
+        shown = self.scanouts[scanout_id]
+        memory, row_bytes = self.regions[shown.address], shown.width * 4
+        rows = range(0, shown.height * shown.stride_bytes, shown.stride_bytes)
+        return b"".join(memory[at : at + row_bytes] for at in rows)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for a message after which the condition holds."""

@@ -9,7 +9,7 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from guest_agent.link import Link
 from guest_agent.messages import STREAMER_TO_AGENT, CloseViewer, Message, Signal
 from streamer.encode.profiles import profile_by_name
 from streamer.rtc import overrides
+from streamer.screen import ScreenSettings
 from streamer.session import Session, SessionSettings
 from tests.support.fake_frame_link import FakeFrameLink, FakeLinkClosedError, FakeRing
 
@@ -76,17 +77,18 @@ class SessionBench:
         sock, _ = await asyncio.get_running_loop().sock_accept(self._agent_socket)
         return await Link.open(sock, STREAMER_TO_AGENT)
 
-    async def show(self, width: int, height: int) -> FakeRing:
+    async def show(self, width: int, height: int, scanout_id: int = 0) -> FakeRing:
         """The worker comes up with a ring of that size."""
         await wait_until(lambda: bool(self.links) and not self.link.is_closed)
-        ring = FakeRing(width, height)
+        ring = FakeRing(width, height, scanout_id=scanout_id)
         self.link.post(ring)
         return ring
 
 
 @asynccontextmanager
 async def session_bench(**settings: Any) -> AsyncIterator[SessionBench]:
-    """Run a session; everything is gone afterwards."""
+    """Run a session; everything is gone afterwards. Settings of ScreenSettings are taken too."""
+    screen = {each.name: settings.pop(each.name) for each in fields(ScreenSettings) if each.name in settings}
     profile = profile_by_name("x264")
     assert profile is not None
     with tempfile.TemporaryDirectory(prefix="streamer-") as folder:
@@ -101,7 +103,7 @@ async def session_bench(**settings: Any) -> AsyncIterator[SessionBench]:
             agent_socket.listen(4)
             holder: list[SessionBench] = []
             session = Session(
-                replace(SessionSettings(str(frames), str(agent)), **settings),
+                replace(SessionSettings(str(frames), str(agent), screen=ScreenSettings(**screen)), **settings),
                 profile,
                 lambda message: holder[0].take(message),
                 lambda sock: holder[0].open_link(sock),
@@ -117,11 +119,23 @@ async def session_bench(**settings: Any) -> AsyncIterator[SessionBench]:
 class AiortcViewer:
     """A viewer made of aiortc's receiver and data channels."""
 
-    def __init__(self, bench: SessionBench, number: int, role: str = "control", *, has_audio: bool = False) -> None:
+    def __init__(
+        self,
+        bench: SessionBench,
+        number: int,
+        role: str = "control",
+        *,
+        has_audio: bool = False,
+        output: int = 0,
+        is_new: bool = True,
+    ) -> None:
+        """`is_new`: its WebSocket is opened; otherwise it is one that is there already."""
         overrides.install()
         self._bench = bench
         self.number = number
         self.role = role
+        self.output = output
+        self._is_new = is_new
         self.connection = RTCPeerConnection()
         self.connection.addTransceiver("video", direction="recvonly")
         if has_audio:
@@ -142,10 +156,12 @@ class AiortcViewer:
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
-        self._bench.session.open_viewer(self.number, "control" if self.role == "control" else "view")
+        if self._is_new:
+            self._bench.session.open_viewer(self.number, "control" if self.role == "control" else "view")
         connection = self.connection
         await connection.setLocalDescription(await connection.createOffer())
-        self._bench.session.signal(self.number, {"type": "offer", "sdp": connection.localDescription.sdp})
+        offer = {"type": "offer", "sdp": connection.localDescription.sdp, "output": self.output}
+        self._bench.session.signal(self.number, offer)
         answer = await self._bench.next_signal(self.number, "answer")
         await connection.setRemoteDescription(RTCSessionDescription(answer["sdp"], "answer"))
         assert self._track is not None

@@ -21,12 +21,29 @@ void rc_virtio_gpu_init(struct rc_virtio_gpu *gpu, struct rc_log *log, struct rc
 	rc_memory_init(&gpu->memory);
 }
 
-void rc_virtio_gpu_finish(struct rc_virtio_gpu *gpu) {
+static void free_resources(struct rc_virtio_gpu *gpu) {
 	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
-		rc_scanout_orphan(&gpu->scanouts[i]);
+		if (gpu->scanouts[i].guest == gpu) {
+			rc_scanout_orphan(&gpu->scanouts[i]);
+		}
 	}
 	rc_resource_table_finish(&gpu->resources);
+}
+
+void rc_virtio_gpu_finish(struct rc_virtio_gpu *gpu) {
+	free_resources(gpu);
 	rc_memory_finish(&gpu->memory);
+}
+
+void rc_virtio_gpu_reset(struct rc_virtio_gpu *gpu) {
+	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
+		struct rc_scanout *scanout = &gpu->scanouts[i];
+		if (scanout->guest == gpu && scanout->cursor.width) {
+			rc_cursor_hide(&scanout->cursor);
+			rc_scanout_tell(scanout, RC_NEWS_CURSOR_IMAGE);
+		}
+	}
+	free_resources(gpu);
 }
 
 void rc_virtio_gpu_fail(struct rc_virtio_gpu *gpu, struct rc_reply *reply, enum virtio_gpu_ctrl_type error,
@@ -91,6 +108,19 @@ static uint64_t orphaned_host_bytes(const struct rc_virtio_gpu *gpu) {
 	return bytes;
 }
 
+/* Whether `scanout` shows this guest's resource. */
+static bool shows(const struct rc_virtio_gpu *gpu, const struct rc_scanout *scanout, uint32_t resource_id) {
+	return scanout->guest == gpu && scanout->resource_id == resource_id;
+}
+
+static uint32_t used_runs(const struct rc_virtio_gpu *gpu) {
+	uint32_t runs = 0;
+	for (uint32_t i = 0; i < RC_MAX_RESOURCES; i++) {
+		runs += gpu->resources.entries[i].backing_count;
+	}
+	return runs;
+}
+
 static uint32_t used_mappings(const struct rc_virtio_gpu *gpu) {
 	uint32_t mappings = 0;
 	for (uint32_t i = 0; i < RC_MAX_RESOURCES; i++) {
@@ -144,7 +174,8 @@ static struct rc_page_run *read_entries(struct call *call, size_t at, uint32_t c
 		}
 		*run_count = append_run(runs, *run_count, region, entry.addr - region->base, entry.length);
 	}
-	return runs;
+	struct rc_page_run *fitting = realloc(runs, *run_count * sizeof(*runs));
+	return fitting ? fitting : runs;
 }
 
 /* ---- queries ---- */
@@ -154,13 +185,16 @@ static void get_display_info(struct call *call) {
 	if (!read_body(call, &body, sizeof(body), false)) {
 		return;
 	}
+	uint32_t x = 0; /* from left to right, as people put their monitors */
 	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
 		struct rc_scanout *scanout = &call->gpu->scanouts[i];
 		struct virtio_gpu_display_one *mode = &call->reply->display_info.pmodes[i];
 		*mode = (struct virtio_gpu_display_one){.enabled = scanout->wanted};
 		scanout->wanted_unseen = false;
 		if (scanout->wanted) {
-			mode->r = (struct virtio_gpu_rect){.width = scanout->wanted_width, .height = scanout->wanted_height};
+			mode->r =
+				(struct virtio_gpu_rect){.x = x, .width = scanout->wanted_width, .height = scanout->wanted_height};
+			x += scanout->wanted_width;
 		}
 	}
 	call->reply->hdr.type = VIRTIO_GPU_RESP_OK_DISPLAY_INFO;
@@ -176,14 +210,13 @@ static void get_edid(struct call *call) {
 	if (!scanout) {
 		return;
 	}
-	if (!scanout->wanted) {
-		fail(call, VIRTIO_GPU_RESP_ERR_INVALID_SCANOUT_ID, "scanout (not enabled)");
-		return;
-	}
 	memset((uint8_t *)&call->reply->edid + sizeof(call->reply->hdr), 0,
 		sizeof(call->reply->edid) - sizeof(call->reply->hdr));
 	call->reply->edid.size = RC_EDID_BYTES;
-	rc_edid_fill(call->reply->edid.edid, scanout->wanted_width, scanout->wanted_height, scanout->refresh_mhz);
+	/* Drivers ask for all of a device's scanouts: one that nobody wants has a monitor of some size, which GET_DISPLAY_INFO says is off. */
+	const uint32_t width = scanout->wanted ? scanout->wanted_width : 1024,
+				   height = scanout->wanted ? scanout->wanted_height : 768;
+	rc_edid_fill(call->reply->edid.edid, width, height, scanout->refresh_mhz);
 	call->reply->hdr.type = VIRTIO_GPU_RESP_OK_EDID;
 	call->reply->size = sizeof(call->reply->edid);
 }
@@ -261,7 +294,7 @@ static void resource_create_blob(struct call *call) {
 
 static void hide_where_shown(struct call *call, uint32_t resource_id) {
 	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
-		if (call->gpu->scanouts[i].resource_id == resource_id) {
+		if (shows(call->gpu, &call->gpu->scanouts[i], resource_id)) {
 			rc_scanout_hide(&call->gpu->scanouts[i]);
 		}
 	}
@@ -290,9 +323,15 @@ static void resource_attach_backing(struct call *call) {
 	}
 	uint32_t count;
 	struct rc_page_run *runs = read_entries(call, sizeof(body), body.nr_entries, false, &count);
-	if (runs) {
-		rc_resource_set_backing(resource, runs, count);
+	if (!runs) {
+		return;
 	}
+	if (count + used_runs(call->gpu) > RC_MAX_RUNS) {
+		free(runs);
+		fail(call, VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY, "nr_entries (of all resources)");
+		return;
+	}
+	rc_resource_set_backing(resource, runs, count);
 }
 
 static void resource_detach_backing(struct call *call) {
@@ -340,6 +379,13 @@ static bool check_scanout_rect(struct call *call, const struct rc_rect *rect, ui
 	return true;
 }
 
+/* Not what the guest's other transport shows. */
+static void hide_own(struct call *call, struct rc_scanout *scanout) {
+	if (!scanout->guest || scanout->guest == call->gpu) {
+		rc_scanout_hide(scanout);
+	}
+}
+
 static void set_scanout(struct call *call) {
 	struct virtio_gpu_set_scanout body;
 	struct rc_scanout *scanout =
@@ -348,7 +394,7 @@ static void set_scanout(struct call *call) {
 		return;
 	}
 	if (body.resource_id == 0) {
-		rc_scanout_hide(scanout);
+		hide_own(call, scanout);
 		return;
 	}
 	struct rc_resource *resource = find_resource(call, body.resource_id);
@@ -371,7 +417,7 @@ static void set_scanout(struct call *call) {
 			.x = rect.x,
 			.y = rect.y,
 		};
-		rc_scanout_show(scanout, &picture, body.resource_id);
+		rc_scanout_show(scanout, &picture, call->gpu, body.resource_id);
 	}
 }
 
@@ -420,7 +466,7 @@ static void set_scanout_blob(struct call *call) {
 		return;
 	}
 	if (body.resource_id == 0) {
-		rc_scanout_hide(scanout);
+		hide_own(call, scanout);
 		return;
 	}
 	struct rc_resource *resource = find_resource(call, body.resource_id);
@@ -431,7 +477,7 @@ static void set_scanout_blob(struct call *call) {
 	if (!resource->blob) {
 		fail(call, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER, "resource_id (not a blob)");
 	} else if (blob_picture(call, &body, resource, &picture)) {
-		rc_scanout_show(scanout, &picture, body.resource_id);
+		rc_scanout_show(scanout, &picture, call->gpu, body.resource_id);
 	}
 }
 
@@ -470,7 +516,7 @@ static void resource_flush(struct call *call) {
 	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
 		struct rc_scanout *scanout = &call->gpu->scanouts[i];
 		struct rc_rect part;
-		if (scanout->resource_id != body.resource_id || !flushed_part(scanout, &rect, &part)) {
+		if (!shows(call->gpu, scanout, body.resource_id) || !flushed_part(scanout, &rect, &part)) {
 			continue;
 		}
 		if (!call->reply->flush_scanout) {

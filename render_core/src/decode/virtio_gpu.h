@@ -35,6 +35,10 @@ void rc_virtio_gpu_init(struct rc_virtio_gpu *gpu, struct rc_log *log, struct rc
 /* Frees all that the guest made. Pictures that are shown stay. */
 void rc_virtio_gpu_finish(struct rc_virtio_gpu *gpu);
 
+/* Another driver of the same guest begins: the former one's resources are freed, its cursors hidden; memory and pictures stay. No flush may be
+ * waiting. */
+void rc_virtio_gpu_reset(struct rc_virtio_gpu *gpu);
+
 /* Execute one request of the control queue or the cursor queue. `reply` is always filled. */
 void rc_virtio_gpu_control(struct rc_virtio_gpu *gpu, const uint8_t *request, size_t size, struct rc_reply *reply);
 void rc_virtio_gpu_cursor(struct rc_virtio_gpu *gpu, const uint8_t *request, size_t size, struct rc_reply *reply);

@@ -5,12 +5,14 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "util/memfd.h"
 
 void rc_memory_init(struct rc_memory *memory) {
-	*memory = (struct rc_memory){0};
+	*memory = (struct rc_memory){.max_bytes = RC_MAX_REGION_BYTES};
 	rc_list_init(&memory->regions);
 }
 
@@ -55,7 +57,7 @@ static const char *check_fd(int fd, uint64_t fd_offset, uint64_t size) {
 }
 
 const char *rc_memory_add(struct rc_memory *memory, uint64_t base, uint64_t size, uint64_t fd_offset, int fd) {
-	if (size == 0 || size % RC_PAGE || size > RC_MAX_REGION_BYTES - memory->bytes) {
+	if (size == 0 || size % RC_PAGE || size > memory->max_bytes - memory->bytes) {
 		return "size";
 	}
 	if (base % RC_PAGE || base > UINT64_MAX - size) {
@@ -78,8 +80,8 @@ const char *rc_memory_add(struct rc_memory *memory, uint64_t base, uint64_t size
 	if (!region) {
 		return "memory";
 	}
-	/* Read-only: the display half only ever reads guests' memory. */
-	void *map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, (off_t)fd_offset);
+	const int protection = memory->writable ? PROT_READ | PROT_WRITE : PROT_READ;
+	void *map = mmap(NULL, size, protection, MAP_SHARED, fd, (off_t)fd_offset);
 	if (map == MAP_FAILED) {
 		free(region);
 		return "memory";
@@ -109,6 +111,17 @@ bool rc_memory_remove(struct rc_memory *memory, uint64_t base) {
 		}
 	}
 	return false;
+}
+
+/* The system call itself: see check_fd(). */
+static bool stat_fd(int fd, struct stat *out) {
+	return syscall(SYS_fstat, fd, out) == 0;
+}
+
+bool rc_region_is(const struct rc_region *region, uint64_t base, uint64_t size, uint64_t fd_offset, int fd) {
+	struct stat own, other;
+	return region->base == base && region->size == size && region->fd_offset == fd_offset && stat_fd(region->fd, &own) &&
+		   stat_fd(fd, &other) && own.st_dev == other.st_dev && own.st_ino == other.st_ino;
 }
 
 struct rc_region *rc_memory_find(const struct rc_memory *memory, uint64_t addr, uint64_t size) {

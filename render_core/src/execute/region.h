@@ -22,9 +22,11 @@ struct rc_region {
 	uint8_t *map; /* shared with the guest, which writes at any time */
 };
 
-/* All regions of one guest. */
+/* All regions of one guest. What a transport may set after rc_memory_init(): the two settings. */
 struct rc_memory {
 	struct rc_list regions;
+	bool writable;      /* regions are mapped for writing too: virtqueues lie in them; else only ever read */
+	uint64_t max_bytes; /* RC_MAX_REGION_BYTES */
 	uint32_t count; /* with those that are removed but still referenced: they hold fds and mappings too */
 	uint64_t bytes;
 };
@@ -39,6 +41,9 @@ const char *rc_memory_add(struct rc_memory *memory, uint64_t base, uint64_t size
 
 /* Forget a region by its base. False: no such region. Resources that use it keep it alive, and it counts until they are gone. */
 bool rc_memory_remove(struct rc_memory *memory, uint64_t base);
+
+/* True when `region` is [base, base + size) and maps that part of the very file that `fd` is. */
+bool rc_region_is(const struct rc_region *region, uint64_t base, uint64_t size, uint64_t fd_offset, int fd);
 
 /* The region that holds all of [addr, addr + size), or NULL. */
 struct rc_region *rc_memory_find(const struct rc_memory *memory, uint64_t addr, uint64_t size);

@@ -12,7 +12,8 @@
 
 enum {
 	RC_MAX_RESOURCES = 256,
-	RC_MAX_ENTRIES = 16384,  /* 64 MiB of scattered pages; a packet holds half of that, vhost-user all of it */
+	RC_MAX_ENTRIES = 65536,  /* 256 MiB of scattered pages; a packet holds an eighth of that, vhost-user all of it */
+	RC_MAX_RUNS = 262144,    /* of all backings: 6 MiB of ours */
 	RC_MAX_MAPPINGS = 32768, /* of all blobs: half of what the kernel gives a process (vm.max_map_count) */
 };
 #define RC_MAX_HOST_BYTES (UINT64_C(1) << 30)

@@ -147,7 +147,9 @@ static void handle_hello(struct rc_frame_link *link, const uint32_t *fields) {
 
 static void handle_set_display(struct rc_frame_link *link, const uint32_t *fields) {
 	const uint32_t width = fields[1], height = fields[2], refresh = fields[3];
-	if (width < RC_MIN_SIZE || width > RC_MAX_SIZE || height < RC_MIN_SIZE || height > RC_MAX_SIZE) {
+	if (fields[0] != 0 && width == 0 && height == 0 && refresh == 0) {
+		link->display_changed |= rc_scanout_set_unwanted(&link->scanouts[fields[0]]);
+	} else if (width < RC_MIN_SIZE || width > RC_MAX_SIZE || height < RC_MIN_SIZE || height > RC_MAX_SIZE) {
 		refuse(link, "SET_DISPLAY", width < RC_MIN_SIZE || width > RC_MAX_SIZE ? "width" : "height");
 	} else if (refresh && (refresh < 1000 || refresh > 1000000)) {
 		refuse(link, "SET_DISPLAY", "refresh_mhz");

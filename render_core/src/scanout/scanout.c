@@ -103,12 +103,15 @@ static void tell_news(struct rc_scanout *scanout, uint64_t now_ns) {
 	}
 }
 
-void rc_scanout_show(struct rc_scanout *scanout, const struct rc_picture *picture, uint32_t resource_id) {
+void rc_scanout_show(
+	struct rc_scanout *scanout, const struct rc_picture *picture, const void *guest, uint32_t resource_id) {
 	struct rc_surface *old = scanout->picture.surface;
 	scanout->picture = *picture;
 	rc_surface_ref(picture->surface);
 	rc_surface_unref(old);
+	scanout->guest = guest;
 	scanout->resource_id = resource_id;
+	scanout->shown++;
 	damage_all(scanout);
 	if (!ring_fits(scanout)) {
 		rc_scanout_tell(scanout, RC_NEWS_PICTURE);
@@ -123,6 +126,18 @@ static void complete_all(struct rc_scanout *scanout) {
 	}
 }
 
+static void complete_batch(struct rc_scanout *scanout) {
+	const uint32_t batch = rc_container_of(scanout->completions.next, struct rc_completion, link)->batch;
+	while (!rc_list_empty(&scanout->completions)) {
+		struct rc_completion *completion = rc_container_of(scanout->completions.next, struct rc_completion, link);
+		if (completion->batch != batch) {
+			return;
+		}
+		rc_list_remove(&completion->link);
+		completion->complete(completion);
+	}
+}
+
 void rc_scanout_hide(struct rc_scanout *scanout) {
 	complete_all(scanout);
 	if (!scanout->picture.surface) {
@@ -130,13 +145,14 @@ void rc_scanout_hide(struct rc_scanout *scanout) {
 	}
 	rc_surface_unref(scanout->picture.surface);
 	scanout->picture = (struct rc_picture){0};
-	scanout->resource_id = 0;
+	rc_scanout_orphan(scanout);
 	rc_damage_clear(&scanout->damage);
 	scanout->flush_ns = 0;
 	rc_scanout_tell(scanout, RC_NEWS_PICTURE);
 }
 
 void rc_scanout_orphan(struct rc_scanout *scanout) {
+	scanout->guest = NULL;
 	scanout->resource_id = 0;
 }
 
@@ -190,6 +206,16 @@ bool rc_scanout_set_wanted(struct rc_scanout *scanout, uint32_t width, uint32_t 
 		scanout->refresh_mhz = refresh;
 		scanout->convert_due_ns = scanout->answer_due_ns = 0; /* beats of the old rate may be seconds ahead */
 	}
+	return true;
+}
+
+bool rc_scanout_set_unwanted(struct rc_scanout *scanout) {
+	if (!scanout->wanted) {
+		return false;
+	}
+	scanout->wanted = false;
+	scanout->wanted_unseen = true;
+	scanout->wanted_width = scanout->wanted_height = 0;
 	return true;
 }
 
@@ -247,7 +273,7 @@ static bool wants_convert(const struct rc_scanout *scanout) {
 static bool answer(struct rc_scanout *scanout, uint64_t now_ns, bool may_hurry) {
 	if (now_ns < scanout->answer_due_ns) {
 		if (may_hurry) {
-			complete_all(scanout);
+			complete_batch(scanout);
 		}
 		return may_hurry;
 	}
@@ -255,7 +281,7 @@ static bool answer(struct rc_scanout *scanout, uint64_t now_ns, bool may_hurry) 
 	uint64_t interval = interval_ns(scanout);
 	bool idle = now_ns - scanout->answer_due_ns > interval;
 	scanout->answer_due_ns = (idle ? now_ns : scanout->answer_due_ns) + interval;
-	complete_all(scanout);
+	complete_batch(scanout);
 	return false;
 }
 

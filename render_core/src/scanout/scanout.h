@@ -13,6 +13,7 @@
  * (the guest is gone) the transport removes the link itself. */
 struct rc_completion {
 	struct rc_list link; /* rc_scanout::completions */
+	uint32_t batch;      /* a beat completes the oldest one and those after it that have the same number */
 	void (*complete)(struct rc_completion *completion);
 };
 
@@ -45,12 +46,15 @@ struct rc_scanout {
 
 	/* what the viewer wants: GET_DISPLAY_INFO */
 	bool wanted;
-	bool wanted_unseen; /* it changed since the guest asked last */
-	uint32_t wanted_width, wanted_height, refresh_mhz;
+	bool wanted_unseen;                   /* it changed since the guest asked last */
+	uint32_t wanted_width, wanted_height; /* 0 while it is not wanted */
+	uint32_t refresh_mhz;
 
 	/* what the guest shows */
 	struct rc_picture picture; /* with a reference to its surface; NULL: off */
 	uint32_t resource_id;      /* 0 once the guest's connection is gone */
+	uint32_t shown;            /* counts rc_scanout_show() */
+	const void *guest;         /* whose id that is: two transports may be connected; NULL with 0 */
 	struct rc_cursor cursor;
 	struct rc_damage damage; /* since the last published frame, in the picture's pixels */
 	uint64_t flush_ns;       /* oldest flush in it */
@@ -76,7 +80,8 @@ void rc_scanout_init(
 void rc_scanout_finish(struct rc_scanout *scanout);
 
 /* Show a picture (a reference to its surface is taken); everything is damaged. */
-void rc_scanout_show(struct rc_scanout *scanout, const struct rc_picture *picture, uint32_t resource_id);
+void rc_scanout_show(
+	struct rc_scanout *scanout, const struct rc_picture *picture, const void *guest, uint32_t resource_id);
 void rc_scanout_hide(struct rc_scanout *scanout);
 
 /* The guest's connection is gone: the picture stays, its resource id means nothing any more. */
@@ -101,6 +106,9 @@ void rc_scanout_expect(struct rc_scanout *scanout, uint64_t now_ns);
 
 /* True when GET_DISPLAY_INFO has a new answer. Checked by the caller: sizes 16..RC_MAX_SIZE; refresh_mhz 0 keeps the rate. */
 bool rc_scanout_set_wanted(struct rc_scanout *scanout, uint32_t width, uint32_t height, uint32_t refresh_mhz);
+
+/* Nobody wants it any more: the guest's monitor is unplugged. True when GET_DISPLAY_INFO has a new answer. */
+bool rc_scanout_set_unwanted(struct rc_scanout *scanout);
 
 /* Do what is due; and when to come again (UINT64_MAX: nothing is waiting). */
 void rc_scanout_service(struct rc_scanout *scanout, uint64_t now_ns);

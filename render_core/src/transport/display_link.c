@@ -223,8 +223,12 @@ void rc_display_link_destroy(struct rc_display_link *link) {
 		struct rc_list *completions = &link->gpu.scanouts[i].completions;
 		for (struct rc_list *l = completions->next, *next; l != completions; l = next) {
 			next = l->next;
-			/* One link is served at a time: every completion is this link's. */
-			struct flush *flush = rc_container_of(l, struct flush, completion.link);
+			struct rc_completion *completion = rc_container_of(l, struct rc_completion, link);
+			if (completion->complete != complete_flush) {
+				continue; /* a virtual machine's */
+			}
+			/* One link is served at a time: all that are left are this link's. */
+			struct flush *flush = rc_container_of(completion, struct flush, completion);
 			rc_list_remove(l);
 			free(flush);
 		}

@@ -12,8 +12,15 @@ export class Clipboard {
   #pending = null; // from the guest, not yet written here
   #isEnabled = false;
   #hasExplained = false;
+  // A session's other windows: what one has brought across, the others must not bring again later.
+  #siblings = new BroadcastChannel("heliograph.clipboard");
 
   constructor(send, notices) {
+    this.#siblings.addEventListener("message", ({ data }) => {
+      if (typeof data !== "string") return;
+      this.#last = data;
+      this.#pending = null;
+    });
     this.#send = send;
     this.#notices = notices;
     window.addEventListener("focus", () => this.#readIfGranted());
@@ -22,6 +29,7 @@ export class Clipboard {
       event.clipboardData.setData("text/plain", this.#pending);
       event.preventDefault();
       event.stopImmediatePropagation();
+      this.#siblings.postMessage(this.#pending);
       this.#pending = null;
     }, true);
   }
@@ -42,6 +50,7 @@ export class Clipboard {
     }
     this.#last = text;
     for (const part of split(text)) this.#send({ type: "clipboard", ...part });
+    this.#siblings.postMessage(text);
   }
 
   /** A clipboard message came from the guest. */
@@ -65,7 +74,8 @@ export class Clipboard {
     const text = this.#pending;
     if (navigator.clipboard?.writeText) {
       this.#pending = null;
-      navigator.clipboard.writeText(text).catch(() => { this.#pending ??= text; });
+      navigator.clipboard.writeText(text).then(
+        () => this.#siblings.postMessage(text), () => { this.#pending ??= text; });
     } else {
       document.execCommand("copy"); // the listener above gives the text; the only way without a secure context
     }
@@ -89,6 +99,7 @@ export class Clipboard {
     if (!document.hasFocus() || !navigator.clipboard?.writeText) return this.#defer(text);
     try {
       await navigator.clipboard.writeText(text);
+      this.#siblings.postMessage(text);
     } catch {
       this.#defer(text);
     }

@@ -14,6 +14,7 @@ const LAST_WORD_MS = 300;
  * itself) or ended (does not); `track` [{track, receiver}]; `open` [welcome]; `message` [object]; `closing`.
  */
 export class Connection extends EventTarget {
+  #output;
   #signaling = null;
   #peer = null;
   #welcome = null;
@@ -21,6 +22,12 @@ export class Connection extends EventTarget {
   #deadline = 0;
   #attempts = 0;
   #state = "new";
+
+  /** @param {number} output the guest's output that is to be seen */
+  constructor(output) {
+    super();
+    this.#output = output;
+  }
 
   get state() { return this.#state; }
   get viewer() { return this.#welcome?.viewer ?? null; }
@@ -63,7 +70,7 @@ export class Connection extends EventTarget {
   #begin(welcome) {
     if (this.#peer) return;
     this.#welcome = welcome;
-    this.#peer = new Peer(welcome, {
+    this.#peer = new Peer(this.#output, welcome, {
       signal: (message) => this.#signaling?.send(message),
       onTrack: (track, receiver) => this.#emit("track", { track, receiver }),
       onOpen: () => this.#handleOpen(),

@@ -11,6 +11,7 @@ import { Keyboard } from "./input/keyboard.js";
 import { Pointer } from "./input/pointer.js";
 import { Menu } from "./menu.js";
 import { Notices, Panel } from "./notices.js";
+import { Outputs, wantedOutput } from "./outputs.js";
 import { Overlay } from "./overlay.js";
 import { Painter, hasGpu, isPaintingSupported } from "./painter.js";
 import { Resizer } from "./resize.js";
@@ -24,7 +25,8 @@ const PING_MS = 2000;
 
 const element = (id) => document.getElementById(id);
 const stage = element("stage");
-const connection = new Connection();
+const output = wantedOutput(location.hash);
+const connection = new Connection(output);
 const send = (message) => connection.send(message);
 const notices = new Notices(element("notices"));
 const elements = { video: element("screen"), canvas: element("canvas"), still: element("still") };
@@ -38,6 +40,7 @@ let isTouch = matchMedia("(pointer: coarse)").matches;
 let isPictured = false;
 let pings = 0;
 let pingTimer = 0;
+let sessionName = document.title;
 let latestState = { state: "new", text: "" };
 
 const keyboard = new Keyboard(element("keys"), send, {
@@ -57,7 +60,7 @@ const pointer = new Pointer(stage, screen, connection, {
 const sound = new Sound(element("sound"), send, notices, (isOn, isAvailable) => {
   menu.press("sound", isOn);
   menu.allow("sound", isAvailable || isOn);
-});
+}, output === 0);
 const overlay = new Overlay(element("overlay"), { stats, report: () => connection.getStats() });
 const panel = new Panel(element("panel"), () => {
   element("screen").play().catch(() => {});
@@ -65,6 +68,7 @@ const panel = new Panel(element("panel"), () => {
   else panel.hide();
 });
 const share = new ShareDialog(element("share"), notices, () => keyboard.focus({ touch: isTouch }));
+const outputs = new Outputs(element("screens"), output, () => keyboard.focus({ touch: isTouch }));
 const fullscreen = new Fullscreen(notices, (isOn) => menu.press("fullscreen", isOn));
 const menu = new Menu(element("handle"), element("menu"), {
   fullscreen: () => fullscreen.toggle(),
@@ -72,6 +76,7 @@ const menu = new Menu(element("handle"), element("menu"), {
   paste: () => clipboard.read(),
   keyboard: () => keyboard.focus({ touch: true, show: true }),
   sound: () => sound.toggle(),
+  screens: () => outputs.open(),
   share: () => share.open(),
   statistics: toggleStatistics,
 }, () => keyboard.focus({ touch: isTouch }));
@@ -122,14 +127,35 @@ const handlers = {
   clipboard: (message) => clipboard.receive(message),
   pong: ({ t, server_ns: serverNs }) => clock.add(t, serverNs, performance.now()),
   owner: ({ viewer }) => { if (viewer === connection.viewer) resizer.repeat(); },
-  status: ({ level, message }) => notices.show(message, level),
+  status: ({ level, message }) => notices.show(message, level, "session"),
   error: ({ message }) => {
     console.warn("session:", message);
     notices.show(message, "warning");
   },
+  outputs: handleOutputs,
+  pointer: ({ touch }) => { pointer.takesTouch = Boolean(touch); },
   audio: ({ available }) => sound.setAvailable(Boolean(available)),
   frames: (message) => frameStats.addTraces(message),
 };
+
+function handleOutputs(message) {
+  outputs.set(message, connection.role === "control");
+  menu.allow("screens", outputs.isChoice);
+  updateTitle();
+  const wasOff = document.body.classList.contains("off");
+  // One that is being plugged in has no picture yet, but a size to be made in.
+  const isOff = !outputs.isOn && (isPictured || !outputs.canPlugIn);
+  document.body.classList.toggle("off", isOff);
+  if (!outputs.isOn && outputs.canPlugIn) resizer.allowed = true;
+  if (isOff) {
+    const text = outputs.isChoice ? "The guest shows nothing on it. The menu at the top edge leads to the others." : "The guest shows nothing.";
+    panel.show(`Screen ${output + 1} is off`, { text, kind: "final", delayMs: 700 });
+  } else if (wasOff && isPictured) panel.hide();
+}
+
+function updateTitle() {
+  document.title = outputs.label ? `${sessionName}: ${outputs.label}` : sessionName;
+}
 
 connection.addEventListener("message", ({ detail }) => {
   if (Object.hasOwn(handlers, detail?.type)) handlers[detail.type](detail);
@@ -163,6 +189,7 @@ connection.addEventListener("closing", () => {
   screen.hold();
   clearTimeout(pingTimer);
   pointer.enabled = false;
+  pointer.takesTouch = false;
   keyboard.enabled = false;
   clipboard.enabled = false;
   resizer.allowed = false;
@@ -198,7 +225,7 @@ screen.addEventListener("blocked", () => panel.show("Ready", {
 addEventListener("pagehide", () => connection.leave());
 addEventListener("pageshow", ({ persisted }) => { if (persisted) connection.restart(); });
 addEventListener("online", () => { if (connection.state === "waiting") connection.restart(); });
-addEventListener("focus", () => { if (!menu.isOpen && !element("share").open) keyboard.focus({ touch: isTouch }); });
+addEventListener("focus", () => { if (!menu.isOpen && !document.querySelector("dialog[open]")) keyboard.focus({ touch: isTouch }); });
 
 function stats() {
   return {
@@ -206,6 +233,8 @@ function stats() {
     text: latestState.text,
     role: connection.role,
     viewer: connection.viewer,
+    output,
+    takesTouch: pointer.takesTouch,
     width: screen.width,
     height: screen.height,
     divisor: screen.divisor,
@@ -227,6 +256,7 @@ Object.defineProperty(window, "heliograph", {
 menu.allow("fullscreen", Fullscreen.isSupported);
 menu.allow("pointer-lock", Boolean(stage.requestPointerLock));
 menu.allow("sound", false);
+menu.allow("screens", false);
 menu.allow("keyboard", isTouch || navigator.maxTouchPoints > 0);
 if (screen.isPainted) {
   new Painter(elements.canvas, elements.video, {
@@ -242,5 +272,10 @@ if (!window.isSecureContext) {
   notices.show(
     "Plain HTTP: the browser withholds its clipboard and the keyboard lock from this page. Use HTTPS, or localhost.", "warning");
 }
-fetch(`/api/session${location.search}`).then((response) => response.json()).then(({ name }) => { document.title = name; }).catch(() => {});
+fetch(`/api/session${location.search}`).then((response) => response.json()).then(({ name }) => {
+  sessionName = name;
+  updateTitle();
+}).catch(() => {});
+// Another output is another page.
+addEventListener("hashchange", () => { if (wantedOutput(location.hash) !== output) location.reload(); });
 connection.start();

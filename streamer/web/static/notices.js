@@ -7,16 +7,24 @@ const MAX_SHOWN = 4;
 export class Notices {
   #element;
   #shown = new Map(); // text → {element, timer}
+  #topics = new Map(); // topic → text
 
   constructor(element) {
     this.#element = element;
   }
 
-  /** @param {"info" | "warning" | "error"} level */
-  show(text, level = "info") {
+  /**
+   * @param {"info" | "warning" | "error"} level
+   * @param {string} topic what is told about it replaces what was told before; "": nothing does
+   */
+  show(text, level = "info", topic = "") {
     if (typeof text !== "string" || !text) return;
     const kind = level in SHOWN_MS ? level : "info";
     this.#remove(text);
+    if (topic) {
+      this.#remove(this.#topics.get(topic));
+      this.#topics.set(topic, text);
+    }
     if (this.#shown.size >= MAX_SHOWN) this.#remove(this.#shown.keys().next().value);
     const element = document.createElement("div");
     element.className = `notice ${kind}`;

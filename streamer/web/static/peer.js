@@ -9,15 +9,18 @@ export class Peer {
   #motion;
   #patience = 0;
   #closed = false;
+  #output;
 
   /**
+   * @param {number} output the guest's output that is to be seen
    * @param {{ice_servers?: RTCIceServer[]}} welcome
    * @param {{
    *   signal: (message: object) => void, onTrack: (track: MediaStreamTrack, receiver: RTCRtpReceiver) => void,
    *   onOpen: () => void, onMessage: (message: object) => void, onFailed: (why: string) => void,
    * }} handlers onFailed is called once, never after `close()`, which is still to be called.
    */
-  constructor(welcome, handlers) {
+  constructor(output, welcome, handlers) {
+    this.#output = output;
     this.handlers = handlers;
     const pc = new RTCPeerConnection({ iceServers: welcome.ice_servers ?? [], bundlePolicy: "max-bundle" });
     this.#pc = pc;
@@ -55,7 +58,7 @@ export class Peer {
   async offer() {
     const { sdp } = await this.#pc.createOffer();
     await this.#pc.setLocalDescription({ type: "offer", sdp: withStereo(sdp) });
-    this.handlers.signal({ type: "offer", sdp: this.#pc.localDescription.sdp });
+    this.handlers.signal({ type: "offer", sdp: this.#pc.localDescription.sdp, output: this.#output });
   }
 
   async accept(sdp) {

@@ -17,8 +17,10 @@ export class Sound {
    * @param {HTMLAudioElement} element
    * @param {(message: object) => void} send
    * @param {(isOn: boolean, isAvailable: boolean) => void} onChange
+   * @param {boolean} hints whether to remind of a sound that was on before: one window of a session does
    */
-  constructor(element, send, notices, onChange) {
+  constructor(element, send, notices, onChange, hints) {
+    this.#isHinted = !hints;
     this.#element = element;
     this.#send = send;
     this.#notices = notices;

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 
-from guest_agent.capture import MAX_FLUSHES, WASTE_PIXELS, merge_damage
+from guest_agent.damage import MAX_FLUSHES, WASTE_PIXELS, merge_damage
 from guest_agent.virtio_gpu import Rect
 
 

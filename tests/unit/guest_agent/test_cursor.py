@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 
-from guest_agent.cursor import make_picture
+from guest_agent.cursor_picture import make_picture
 
 
 def argb(*values: int) -> bytes:

@@ -11,6 +11,10 @@ from guest_agent.messages import Message, MessageError, MessageSet
 
 GOOD: list[tuple[MessageSet, Message]] = [
     (messages.STREAMER_TO_AGENT, messages.Key(0x20AC, True)),
+    (messages.STREAMER_TO_AGENT, messages.Key(0x61, True, "KeyA")),
+    (messages.STREAMER_TO_AGENT, messages.Motion(0.0, 1.0, 15)),
+    (messages.STREAMER_TO_AGENT, messages.Touch(15, "cancel", 1.0, 2.0, 3)),
+    (messages.AGENT_TO_STREAMER, messages.Pointer(True)),
     (messages.STREAMER_TO_AGENT, messages.Text("Grüße 😀")),
     (messages.STREAMER_TO_AGENT, messages.Motion(1.5, -3.0)),
     (messages.STREAMER_TO_AGENT, messages.Relative(-1.0, 0.25)),
@@ -43,6 +47,17 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"type": "key", "keysym": 0, "down": True}, "key.keysym: must be within 1…536870911"),
     ({"type": "key", "keysym": True, "down": True}, "key.keysym: must be an integer"),
     ({"type": "key", "keysym": 65, "down": 1}, "key.down: must be true or false"),
+    ({"type": "key", "keysym": 65, "down": True, "code": None}, "key.code: must be a string"),
+    (
+        {"type": "key", "keysym": 65, "down": True, "code": "x" * 33},
+        "key.code: has 33 characters, over the limit of 32",
+    ),
+    ({"type": "motion", "x": 1, "y": 0, "scanout": 16}, "motion.scanout: must be within 0…15"),
+    ({"type": "touch", "id": 16, "phase": "up", "x": 0, "y": 0}, "touch.id: must be within 0…15"),
+    (
+        {"type": "touch", "id": 0, "phase": "hover", "x": 0, "y": 0},
+        "touch.phase: must be one of 'down', 'move', 'up', 'cancel'",
+    ),
     ({"type": "text", "text": "x" * 4097}, "text.text: has 4097 characters, over the limit of 4096"),
     ({"type": "text", "text": "\ud800"}, "text.text: is not valid Unicode"),
     ({"type": "motion", "x": 1e999, "y": 0}, "motion.x: must be within ±1e+06"),
@@ -54,6 +69,12 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"type": "clipboard", "text": "é" * 524289}, "clipboard.text: has 1048578 bytes, over the limit of 1048576"),
     ({"type": "clipboard", "text": None}, "clipboard.text: must be a string"),
 ]
+
+
+def test_fields_with_a_default_may_be_left_out() -> None:
+    parse = messages.STREAMER_TO_AGENT.parse
+    assert parse({"type": "key", "keysym": 97, "down": True}) == messages.Key(97, True, "")
+    assert parse({"type": "motion", "x": 1, "y": 2}) == messages.Motion(1.0, 2.0, 0)
 
 
 @pytest.mark.parametrize(("accepts", "message"), GOOD, ids=lambda value: getattr(value, "type", ""))

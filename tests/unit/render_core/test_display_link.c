@@ -407,6 +407,51 @@ static void test_a_size_wished_before_the_guest_came_is_told(void) {
 	display_peer_finish(&peer);
 }
 
+static void set_display(struct display_peer *peer, uint32_t scanout, uint32_t width, uint32_t height) {
+	const struct {
+		struct rc_link_header header;
+		uint32_t fields[4];
+	} message = {{32, 3, 0, 0, 0}, {scanout, width, height, 0}};
+	memcpy(peer->frames->packet.data, &message, sizeof(message));
+	peer->frames->packet.size = sizeof(message);
+	rc_frame_link_handle(peer->frames, &peer->frames->packet);
+}
+
+static struct virtio_gpu_resp_display_info display_info(struct display_peer *peer) {
+	struct virtio_gpu_resp_display_info info;
+	CHECK(CONTROL(peer, (struct virtio_gpu_ctrl_hdr){.type = VIRTIO_GPU_CMD_GET_DISPLAY_INFO}) ==
+		  VIRTIO_GPU_RESP_OK_DISPLAY_INFO);
+	memcpy(&info, peer->data + sizeof(struct rc_link_header), sizeof(info));
+	return info;
+}
+
+static void test_wanted_scanouts_lie_side_by_side(void) {
+	struct display_peer peer;
+	uint8_t *memory = begin(&peer);
+	connect_streamer(&peer);
+	set_display(&peer, 15, 640, 480);
+	set_display(&peer, 2, 800, 600);
+	CHECK(peer.frames->display_changed);
+	struct virtio_gpu_resp_display_info info = display_info(&peer);
+	CHECK(info.pmodes[0].enabled && info.pmodes[0].r.x == 0 && !info.pmodes[1].enabled && info.pmodes[1].r.x == 0);
+	CHECK(info.pmodes[2].enabled && info.pmodes[2].r.x == 1280 && info.pmodes[2].r.width == 800);
+	CHECK(info.pmodes[15].enabled && info.pmodes[15].r.x == 2080 && info.pmodes[15].r.y == 0);
+	const struct virtio_gpu_get_edid edid = {.hdr.type = VIRTIO_GPU_CMD_GET_EDID, .scanout = 2};
+	CHECK(CONTROL(&peer, edid) == VIRTIO_GPU_RESP_OK_EDID);
+	peer.frames->display_changed = false;
+	set_display(&peer, 2, 0, 0);
+	CHECK(peer.frames->display_changed && peer.scanouts[2].wanted_unseen);
+	info = display_info(&peer);
+	CHECK(!info.pmodes[2].enabled && info.pmodes[2].r.width == 0 && info.pmodes[15].r.x == 1280);
+	peer.frames->display_changed = false;
+	set_display(&peer, 2, 0, 0); /* it was not wanted anyway */
+	set_display(&peer, 0, 0, 0); /* always wanted */
+	set_display(&peer, 3, 0, 600);
+	set_display(&peer, 16, 640, 480);
+	CHECK(!peer.frames->display_changed && display_info(&peer).pmodes[0].enabled);
+	end(&peer, memory);
+}
+
 static void test_too_many_flushes_are_refused(void) {
 	struct display_peer peer;
 	uint8_t *memory = begin(&peer);
@@ -476,6 +521,7 @@ int main(void) {
 	test_an_input_lets_pictures_run_ahead();
 	test_flushes_sent_together_are_one_frame();
 	test_a_size_wished_before_the_guest_came_is_told();
+	test_wanted_scanouts_lie_side_by_side();
 	test_too_many_flushes_are_refused();
 	test_cursors();
 	test_fences_are_copied();

@@ -49,6 +49,19 @@ def test_all_options_are_read(tmp_path: Path) -> None:
     )
 
 
+def test_machine_has_options_of_its_own(tmp_path: Path) -> None:
+    qemu = ["qemu-system-x86_64", "-m", "2G", "--", "-display"]
+    settings = parse_settings(["vm", "--display-source", "dbus", "--fps", "30", "--", *qemu])
+    assert settings == Settings(mode="vm", command=tuple(qemu), display_source="dbus", fps=30)
+    with socket.socket(socket.AF_UNIX) as qmp:
+        qmp.bind(str(tmp_path / "qmp"))
+        settings = parse_settings(["vm", "--attach", str(tmp_path / "qmp")])
+        assert (settings.attach, settings.command) == (tmp_path / "qmp", ())
+        for line in ("--attach QMP -- qemu", "--attach QMP --display-source vhost-user"):
+            with pytest.raises(SettingsError):
+                parse_settings(["vm", *line.replace("QMP", str(tmp_path / "qmp")).split()])
+
+
 @pytest.mark.parametrize(
     ("line", "hint"),
     [
@@ -58,6 +71,8 @@ def test_all_options_are_read(tmp_path: Path) -> None:
         ("desktop --tls-cert /missing --tls-key /missing", "no such file"),
         ("run", "-- CMD"),
         ("run --", "-- CMD"),
+        ("vm", "qemu-system"),
+        ("vm --attach /missing", "-qmp unix:"),
         ("desktop -- xterm", "heliograph run"),
     ],
 )
@@ -84,7 +99,7 @@ def test_wrong_combinations_say_what_to_do(line: str, hint: str, capsys: pytest.
         ("desktop --convert fpga", "invalid choice"),
         ("desktop --siz 5x5", "unrecognized"),
         ("", "required"),
-        ("vm", "invalid choice"),
+        ("machine", "invalid choice"),
     ],
 )
 def test_wrong_values_name_the_option(line: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,3 +176,12 @@ def test_installed_package_has_no_benchmarks(
     monkeypatch.setattr("streamer.cli.__file__", str(tmp_path / "streamer" / "cli.py"))
     assert main(["bench", "glass"]) == 2
     assert "there are no benchmarks beside an installed Heliograph" in capsys.readouterr().err
+
+
+def test_outputs_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse_settings(["vm", "--outputs", "16", "--", "qemu"]).outputs == 16
+    with pytest.raises(SystemExit):
+        parse_settings(["vm", "--outputs", "17", "--", "qemu"])
+    assert "1 to 16" in capsys.readouterr().err
+    with pytest.raises(SettingsError, match="1 to 16"):
+        Settings(outputs=0).check()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from guest_agent.graphics import GuestDriver, find_driver
+from guest_agent.vm.qemu import Emulator
 from streamer import doctor
 from streamer.devices import ProbeError, VulkanDevice, query_devices
 from streamer.doctor import Finding
@@ -64,6 +65,21 @@ def test_missing_sound_is_a_warning(tmp_path: Path) -> None:
     [found] = doctor.check_sound(str(tmp_path), tmp_path)
     assert found.state == "WARN"
     assert found.fix.endswith("apt-get install libasound2-plugins")
+
+
+def test_an_old_or_incomplete_qemu_is_a_warning(tmp_path: Path) -> None:
+    [found] = doctor.check_virtual_machines([])
+    assert (found.state, found.fix) == ("WARN", "./setup.sh qemu")
+    old = Emulator(Path("/usr/bin/qemu-system-x86_64"), "7.2.0", ())
+    [found] = doctor.check_virtual_machines([old])
+    assert found.state == "WARN"
+    assert "7.2.0" in found.detail
+    [found] = doctor.check_virtual_machines([old, replace(old, version="10.0.2", lacks=("the D-Bus display",))])
+    assert found.state == "WARN"
+    assert "lacks the D-Bus display" in found.detail
+    [found] = doctor.check_virtual_machines([old, replace(old, version="10.0.2")], tmp_path / "kvm")
+    assert found.state == "OK"
+    assert "kvm may not be used" in found.detail
 
 
 def test_a_python_package_that_does_not_import_is_named() -> None:

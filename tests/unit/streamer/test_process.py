@@ -94,12 +94,14 @@ def test_the_command_line_becomes_settings() -> None:
             arguments(
                 *("--host", "127.0.0.1", "--host", "::1", "--udp-ports", "5000-5009", "--fps", "30"),
                 *("--bitrate", "8M", "--no-resize", "--size", "800x600", "--ice-server", "turn:u:p@[::1]:3478"),
+                *("--outputs", "16"),
             )
         )
     )
     assert settings.rtc.hosts == ("127.0.0.1", "::1")
     assert settings.rtc.ports == range(5000, 5010)
-    assert (settings.fps, settings.bitrate_bps, settings.is_resizable) == (30, 8_000_000, False)
+    assert (settings.screen.fps, settings.screen.bitrate_bps, settings.screen.is_resizable) == (30, 8_000_000, False)
+    assert (settings.screen.outputs, settings.screen.size) == (16, (800, 600))
     (server,) = settings.rtc.ice_servers
     assert (server.urls, server.username, server.credential) == ("turn:[::1]:3478", "u", "p")
     default = session_settings(parse_arguments(arguments()))
@@ -108,7 +110,14 @@ def test_the_command_line_becomes_settings() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [("--fps", "0"), ("--host", "example"), ("--udp-ports", "9-1"), ("--ice-server", "http://x"), ("--bitrate", "x")],
+    [
+        ("--fps", "0"),
+        ("--host", "example"),
+        ("--udp-ports", "9-1"),
+        ("--ice-server", "http://x"),
+        ("--bitrate", "x"),
+        ("--outputs", "17"),
+    ],
 )
 def test_a_wrong_option_is_refused(wrong: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

@@ -171,13 +171,13 @@ async def test_input_reaches_the_agent_and_what_is_held_is_released_when_the_vie
             assert received == [
                 Relative(5, 7),
                 Relative(3, 0),
-                Key(0x41, True),
+                Key(0x41, True, "KeyA"),
                 Motion(10, 20),
                 Button(1, True),
                 Clipboard("half whole"),
             ]
             released = {await _next(agent.receive()), await _next(agent.receive())}
-            assert released == {Key(0x41, False), Button(1, False)}
+            assert released == {Key(0x41, False, "KeyA"), Button(1, False)}
 
 
 async def _next(receiving: object) -> Message:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Mouse, pen and touch on the stage, as the guest's pointer. */
 
+import { DirectTouch } from "./direct_touch.js";
 import { MotionSender } from "./motion.js";
 import { Touch } from "./touch.js";
 import { toNotches } from "./wheel.js";
@@ -13,7 +14,9 @@ export class Pointer {
   #screen;
   #send;
   #motion;
-  #touch;
+  #touch; // takes fingers: as themselves, or as a mouse
+  #direct;
+  #gestures;
   #held = 0;
   #place = { x: 0, y: 0 };
   #isEnabled = false;
@@ -28,7 +31,8 @@ export class Pointer {
     this.#screen = screen;
     this.#send = (message) => connection.send(message);
     this.#motion = new MotionSender((message) => connection.sendMotion(message));
-    this.#touch = new Touch({
+    this.#direct = new DirectTouch(screen, this.#send);
+    this.#gestures = this.#touch = new Touch({
       moveTo: ({ x, y }) => this.#moveTo(x, y),
       button: (number, down) => this.#button(number, down),
       wheel: (dx, dy) => this.#wheel(dx, dy),
@@ -67,6 +71,15 @@ export class Pointer {
   set enabled(value) {
     if (!value) this.forget();
     this.#isEnabled = value;
+  }
+
+  /** Whether the guest takes touches. */
+  get takesTouch() { return this.#touch === this.#direct; }
+  set takesTouch(value) {
+    const touch = value ? this.#direct : this.#gestures;
+    if (touch === this.#touch) return;
+    this.#touch.reset();
+    this.#touch = touch;
   }
 
   /** A new connection. */

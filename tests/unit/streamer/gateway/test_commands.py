@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from streamer.config import PortRange, Settings, Size, VtestSettings
-from streamer.gateway.commands import agent_spec, streamer_spec, vtest_worker_spec, worker_spec
+from streamer.gateway.commands import agent_spec, streamer_spec, vm_agent_spec, vtest_worker_spec, worker_spec
 
 
 def test_worker_gets_its_sockets_and_its_driver() -> None:
@@ -40,6 +40,7 @@ def test_streamer_gets_the_networks_options() -> None:
         ice_servers=("stun:a:1", "turn:u:p@b"),
         bitrate_bps=5_000_000,
         resizable=False,
+        outputs=3,
     )
     line = " ".join(streamer_spec(settings, Path("/s/frames.sock"), Path("/s/agent.sock")).command)
     for part in (
@@ -49,6 +50,7 @@ def test_streamer_gets_the_networks_options() -> None:
         "--ice-server stun:a:1 --ice-server turn:u:p@b",
         "--bitrate 5000000",
         "--no-resize",
+        "--outputs 3",
     ):
         assert part in line
 
@@ -77,3 +79,24 @@ def test_sound_has_a_socket_unless_it_is_switched_off() -> None:
     silent = agent_spec(settings, 9, Path("/d"), Path("/v"), Path("/s"))
     assert "--sound-fd" not in silent.command
     assert silent.fds == (9,)
+
+
+def test_machine_gets_an_agent_of_its_own_and_no_venus() -> None:
+    settings = Settings(mode="vm", command=("qemu", "-m", "1G"), display_source="dbus")
+    worker = worker_spec(settings, 7, 8, 9, {})
+    line = " ".join(worker.command)
+    assert "--machine-fd 9" in line
+    assert "vtest" not in line
+    assert not worker.is_guarded
+    agent = vm_agent_spec(settings, 9, Path("/d"), Path("/m"), Path("/s"), 10)
+    line = " ".join(agent.command)
+    assert "-m guest_agent.vm --agent-fd 9 --display /d --machine /m --session-dir /s --size 1280x720" in line
+    assert "--sound-fd 10 --display-source dbus" in line
+    assert agent.guest == ("--", "qemu", "-m", "1G")
+    assert (agent.fds, agent.restarts) == ((9, 10), False)
+
+
+def test_agent_of_a_machine_that_is_not_ours_comes_again() -> None:
+    agent = vm_agent_spec(Settings(mode="vm", attach=Path("/q")), 9, Path("/d"), Path("/m"), Path("/s"))
+    assert "--attach /q" in " ".join(agent.command)
+    assert (agent.guest, agent.restarts) == ((), True)

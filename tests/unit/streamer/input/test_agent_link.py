@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 from guest_agent.link import Link
-from guest_agent.messages import STREAMER_TO_AGENT, Clipboard, Key
+from guest_agent.messages import STREAMER_TO_AGENT, Clipboard, Key, Pointer
 from streamer.input.agent_link import AgentLink
 from tests.support.streaming import wait_until
 
@@ -34,8 +34,11 @@ async def test_it_survives_the_agents_end_and_loses_what_nobody_could_take(tmp_p
                     await wait_until(lambda: link.is_connected)
                     assert link.send([Key(0x62, True)])
                     assert await agent.receive() == Key(0x62, True)
+                    assert not link.takes_touch
+                    agent.send(Pointer(True))
                     agent.send(Clipboard(text))
                     await wait_until(lambda text=text: text in texts)  # type: ignore[misc]
+                    assert link.takes_touch
                 await wait_until(lambda: not link.is_connected)
         running.cancel()
     assert texts == ["one", "two"]

@@ -16,19 +16,19 @@ def key(name: str, code: str, down: bool, location: int = 0) -> KeyInput:
 
 def test_a_key_is_released_as_what_it_was_pressed_as() -> None:
     held = HeldInput()
-    assert held.key(key("Shift", "ShiftLeft", True, 1)) == [Key(0xFFE1, True)]
-    assert held.key(key("A", "KeyA", True)) == [Key(0x41, True)]
-    assert held.key(key("Shift", "ShiftLeft", False, 1)) == [Key(0xFFE1, False)]
-    assert held.key(key("a", "KeyA", False)) == [Key(0x41, False)]
+    assert held.key(key("Shift", "ShiftLeft", True, 1)) == [Key(0xFFE1, True, "ShiftLeft")]
+    assert held.key(key("A", "KeyA", True)) == [Key(0x41, True, "KeyA")]
+    assert held.key(key("Shift", "ShiftLeft", False, 1)) == [Key(0xFFE1, False, "ShiftLeft")]
+    assert held.key(key("a", "KeyA", False)) == [Key(0x41, False, "KeyA")]
     assert held.keysyms == frozenset()
 
 
 def test_repeats_and_unknown_releases_are_dropped() -> None:
     held = HeldInput()
-    assert held.key(key("a", "KeyA", True)) == [Key(0x61, True)]
+    assert held.key(key("a", "KeyA", True)) == [Key(0x61, True, "KeyA")]
     assert held.key(key("a", "KeyA", True)) == []
     assert held.key(key("b", "KeyB", False)) == []
-    assert held.key(key("á", "KeyA", True)) == [Key(0x61, False), Key(0xE1, True)]
+    assert held.key(key("á", "KeyA", True)) == [Key(0x61, False, "KeyA"), Key(0xE1, True, "KeyA")]
 
 
 def test_everything_is_released_once_modifiers_last() -> None:
@@ -36,7 +36,7 @@ def test_everything_is_released_once_modifiers_last() -> None:
     held.key(key("Control", "ControlLeft", True, 1))
     held.key(key("c", "KeyC", True))
     held.button(1, down=True)
-    assert held.release_all() == [Button(1, False), Key(0x63, False), Key(0xFFE3, False)]
+    assert held.release_all() == [Button(1, False), Key(0x63, False, "KeyC"), Key(0xFFE3, False, "ControlLeft")]
     assert held.release_all() == []
 
 
@@ -51,8 +51,11 @@ def test_buttons_do_not_repeat() -> None:
 def test_windows_altgr_is_not_control() -> None:
     held = HeldInput()
     held.key(key("Control", "ControlLeft", True, 1))
-    assert held.key(key("AltGraph", "AltRight", True, 2)) == [Key(0xFFE3, False), Key(0xFE03, True)]
-    assert held.key(key("@", "KeyQ", True)) == [Key(0x40, True)]
+    assert held.key(key("AltGraph", "AltRight", True, 2)) == [
+        Key(0xFFE3, False, "ControlLeft"),
+        Key(0xFE03, True, "AltRight"),
+    ]
+    assert held.key(key("@", "KeyQ", True)) == [Key(0x40, True, "KeyQ")]
     assert held.key(key("Control", "ControlLeft", False, 1)) == []
 
 

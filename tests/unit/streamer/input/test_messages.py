@@ -67,6 +67,9 @@ def test_good_messages(label: str, fields: dict[str, Any], message: object) -> N
         ("control", '{"type": "resize", "width": 0, "height": 5}', "resize.width"),
         ("control", '{"type": "wheel", "dx": 1e9, "dy": 0}', "wheel.dx"),
         ("control", '{"type": "audio"}', "audio.on"),
+        ("control", '{"type": "touch", "id": 16, "phase": "down", "x": 1, "y": 1}', "touch.id"),
+        ("control", '{"type": "touch", "id": 1, "phase": "", "x": 1, "y": 1}', "touch.phase"),
+        ("motion", '{"type": "touch", "id": 1, "phase": "move", "x": 1, "y": 1}', "message.type"),
         ("control", '{"type": "audio", "on": 1}', "audio.on"),
         ("motion", '{"type": "audio", "on": true}', "message.type"),
     ],
@@ -96,8 +99,18 @@ def test_anything_else_raises_the_same_error_only() -> None:
         "more",
         "t",
         "on",
+        "id",
+        "phase",
     ]
-    kinds = [fields["type"] for _, fields, _ in GOOD] + ["relative", "text", "wheel", "presented", "keyframe", "nope"]
+    kinds = [fields["type"] for _, fields, _ in GOOD] + [
+        "relative",
+        "touch",
+        "text",
+        "wheel",
+        "presented",
+        "keyframe",
+        "nope",
+    ]
     for _ in range(20_000):
         fields = {rng.choice(names): rng.choice(values) for _ in range(rng.randrange(8))}
         fields["type"] = rng.choice(kinds)

@@ -117,3 +117,13 @@ async def test_offers_that_take_seconds_to_read_are_refused(line: str, end: str)
     good = await make_offer()
     with pytest.raises(SignalError, match="has over"):
         parse_signal({"type": "offer", "sdp": good + (line + end) * 1501})
+
+
+async def test_an_offer_names_the_output_that_it_wants() -> None:
+    good = await make_offer()
+    for output in (0, 15):
+        offer = parse_signal({"type": "offer", "sdp": good, "output": output})
+        assert isinstance(offer, Offer) and offer.output == output
+    for wrong in (-1, 16, 1.0, "1", True, None):
+        with pytest.raises(SignalError, match=r"^offer\.output: "):
+            parse_signal({"type": "offer", "sdp": good, "output": wrong})

@@ -91,3 +91,18 @@ async def _ended(track: ViewerTrack) -> bool:
     with pytest.raises(MediaStreamError):
         await track.recv()
     return True
+
+
+async def test_who_is_asked_for_a_keyframe_may_push_frames_at_once() -> None:
+    bench = Bench()
+    bench.track.push(frame(0, is_keyframe=True))
+    assert await bench.take() == 0
+
+    def answer() -> None:
+        assert not bench.track.push(frame(1))
+        bench.track.push(frame(2, is_keyframe=True))
+
+    bench.track._on_keyframe_wanted = answer
+    bench.track.switch()
+    bench.track.push(frame(3))
+    assert [await bench.take(), await bench.take()] == [2, 3]
