@@ -196,7 +196,8 @@ apart_lists() {
 		problem="Found no apt source for $codename. Add one to /etc/apt/sources.list.d, then run make setup again."
 		return 1
 	fi
-	if ! APT_CONFIG=$apart/apt.conf quietly apt-get update; then
+	# Without a network, too, apt would call it done.
+	if ! APT_CONFIG=$apart/apt.conf quietly apt-get -o APT::Update::Error-Mode=any update; then
 		problem="Reading the package lists failed: check the network. The sources tried are in $apart/sources.list."
 		return 1
 	fi
@@ -516,5 +517,5 @@ for step in "${steps[@]}"; do
 	*) fail "There is no step $step: ./setup.sh [system | mesa | qemu | guest | python]..." ;;
 	esac
 done
-rm -rf "$apart"
+[[ ! -f $apart/read ]] || rm -rf "$apart"
 say "Ready. Next: make run (a desktop in the browser), make test, make help"

@@ -30,6 +30,7 @@ from bench import (
     sender,
     stages,
     start,
+    vm,
 )
 from bench.report import Result
 from streamer.config import vulkan_environment
@@ -59,6 +60,7 @@ def _benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
         "encode": lambda: encode.run(args.repeats or 180),
         "convert": lambda: convert.run(args.gpu, args.repeats or 60),
         "sender": lambda: sender.run(args.repeats or 60),
+        "vm": lambda: asyncio.run(vm.run(size, fps, seconds or 8.0, args.repeats or vm.ROUNDS, only)),
         "commands": lambda: commands.run(FOLDER / "vkbench", args.repeats or commands.ROUNDS),
     }
 
@@ -77,6 +79,7 @@ def main() -> int:
         "encode",
         "convert",
         "sender",
+        "vm",
         "commands",
     ]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)

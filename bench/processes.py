@@ -14,7 +14,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 # The parts that are ours (or are there for us alone), in the order of tables. Others are the guest's programs.
-PARTS = ("gateway", "render worker", "streamer", "guest agent", "X server")
+PARTS = ("gateway", "render worker", "streamer", "guest agent", "VM agent", "X server")
 # Ours too, where a session has sound.
 SOUND = ("pulseaudio", "parec")
 _MODULES = {
@@ -22,6 +22,7 @@ _MODULES = {
     "render_core.worker": "render worker",
     "streamer.process": "streamer",
     "guest_agent": "guest agent",
+    "guest_agent.vm": "VM agent",
 }
 
 
@@ -105,10 +106,11 @@ def _count_fds(folder: Path) -> int:
 def name_of(command_line: bytes, comm: str) -> str:
     """Name a process of a session by its command line."""
     words = command_line.decode(errors="replace").split("\0")
-    if "-m" in words[:-1]:
+    program = os.path.basename(words[0])
+    # QEMU has an -m, too.
+    if program.startswith("python") and "-m" in words[:-1]:
         module = words[words.index("-m") + 1]
         return _MODULES.get(module, module)
-    program = os.path.basename(words[0])
     return "X server" if program == "Xorg" else program or comm.strip()
 
 

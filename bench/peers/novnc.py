@@ -19,7 +19,7 @@ from bench.peers.product import (
     wait_port,
 )
 
-_PAGES = Path("/usr/share/novnc")
+PAGES = Path("/usr/share/novnc")
 INSTALL = (("apt-get", "install", "-y", "tigervnc-standalone-server", "novnc", "websockify"),)
 
 
@@ -29,7 +29,7 @@ class NoVnc:
     name = "tigervnc + novnc"
 
     def missing(self) -> str | None:
-        is_there = shutil.which("Xvnc") and shutil.which("websockify") and (_PAGES / "vnc.html").exists()
+        is_there = shutil.which("Xvnc") and shutil.which("websockify") and (PAGES / "vnc.html").exists()
         return None if is_there else " ".join(INSTALL[0])
 
     def version(self) -> str:
@@ -45,7 +45,7 @@ class NoVnc:
             with process(["sh", "-c", 'exec "$@" >"$0"', str(place / "display"), *command], log) as server:
                 display = f":{await wait_line(place / 'display', server, log)}"
                 await wait_port(vnc_port, server, log)
-                bridge = ["websockify", "--web", str(_PAGES), str(port), f"127.0.0.1:{vnc_port}"]
+                bridge = ["websockify", "--web", str(PAGES), str(port), f"127.0.0.1:{vnc_port}"]
                 with process(bridge, output) as websockify:
                     await wait_port(port, websockify, output)
                     async with guest_on({"DISPLAY": display}, guest, place / "guest.log"):

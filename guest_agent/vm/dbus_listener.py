@@ -34,7 +34,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CursorState:
-    """The console's cursor: None is one that cannot be seen. `x`, `y`: its upper left corner, in pixels."""
+    """The console's cursor: None is one that cannot be seen. `x`, `y` in pixels, as its device says them: of its corner
+    (virtio-gpu) or of its hot spot (QXL)."""
 
     picture: CursorPicture | None
     x: int
@@ -166,9 +167,11 @@ class Listener:
             raise RefusedError(f"{width}×{height} with {len(data)} bytes is no cursor")
         picture = make_picture(width, height, _within(hot_x, width), _within(hot_y, height), bytes(data))
         with self._lock:
-            self._cursor_picture = picture
-            self._is_cursor_changed = True
-            self._tell()
+            # QXL defines it anew with each movement; the viewers need not hear of that.
+            if picture != self._cursor_picture:
+                self._cursor_picture = picture
+                self._is_cursor_changed = True
+                self._tell()
         return None
 
     @contextlib.contextmanager

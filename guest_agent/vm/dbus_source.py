@@ -131,7 +131,7 @@ class ConsoleView:
     """One console as one scanout; loop thread only.
 
     A flush gives the picture to the worker until it is answered; what changes meanwhile is merged in the listener, so
-    that the answers pace the copies: a guest that flips a thousand times a second costs no more than the frame rate.
+    that the answers pace the copies: a guest that flips a thousand times a second is copied at the frame rate.
     """
 
     def __init__(self, scanout_id: int, name: str, max_flushes: int, handle_first_frame: Callable[[], None]) -> None:
@@ -322,8 +322,10 @@ class DBusSource:
             self._want(scanout_id, mode)
 
     def _want(self, scanout_id: int, mode: DisplayMode) -> None:
-        size = mode.rect.width, mode.rect.height
-        if mode.enabled and all(size) and self._wanted.get(scanout_id) != size:
+        before = self._wanted.get(scanout_id, (0, 0))
+        # One that nobody wants any more is unplugged, by no size at all.
+        size = (mode.rect.width, mode.rect.height) if mode.enabled else (0, 0)
+        if size != before:
             self._wanted[scanout_id] = size
             self._is_wanted.set()
 

@@ -183,7 +183,7 @@ class MachineInput:
             self._release(place)
             return
         self._release(place)
-        stroke = Stroke(qnum, None) if qnum is not None else keycodes.from_keysym(message.keysym)
+        stroke = self._find_stroke(qnum, message.keysym)
         if stroke is None:
             _log.info("no key for the keysym %#x: without its place it is looked for on a US keyboard", message.keysym)
             return
@@ -198,6 +198,19 @@ class MachineInput:
             self._devices.keyboard.key(shift, down=not down)
         self._held[place] = stroke.qnum
         self._repeat(None if with_shift or stroke.qnum in _UNREPEATED else stroke.qnum)
+
+    def _find_stroke(self, qnum: int | None, keysym: int) -> Stroke | None:
+        on_us = keycodes.from_keysym(keysym)
+        if qnum is None:
+            return on_us
+        # Keyboards on a screen, and programs that type, say ">" and no Shift. Letters are left alone: with Caps Lock
+        # they come without Shift from any keyboard.
+        is_shift_missing = on_us is not None and on_us.qnum == qnum and on_us.shift is True and not self._holds_shift
+        return on_us if is_shift_missing and not _is_letter(keysym) else Stroke(qnum, None)
+
+    @property
+    def _holds_shift(self) -> bool:
+        return not SHIFTS.isdisjoint(self._held.values())
 
     def _release(self, place: tuple[str, int]) -> None:
         qnum = self._held.pop(place, None)
@@ -304,6 +317,10 @@ class MachineInput:
     def reset(self) -> None:
         """The viewers are gone: release what is held."""
         self.release_all()
+
+
+def _is_letter(keysym: int) -> bool:
+    return keysym < 0x80 and chr(keysym).isalpha()
 
 
 def console_sizes(display: DBusDisplay) -> Sizes:

@@ -80,7 +80,7 @@ class PcmConverter:
             half = 2.0 ** (pcm.bits - 1)
             frames = frames / half if pcm.is_signed else frames / half - 1.0
         stereo = np.repeat(frames, 2, axis=1) if pcm.channels == 1 else frames[:, :CHANNELS]
-        stereo = self._resampled(np.nan_to_num(stereo)) * np.array(self.gains, np.float32)
+        stereo = self._resampled(np.clip(np.nan_to_num(stereo), -1, 1)) * np.array(self.gains, np.float32)
         return bytes(np.clip(np.rint(stereo * 32768.0), -32768, 32767).astype("<i2").tobytes())
 
     def _resampled(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -80,7 +80,7 @@ class AgentPort:
         self._sizes: dict[int, Size] = {}
         self._greeting: asyncio.TimerHandle | None = None
         self._passing: asyncio.TimerHandle | None = None
-        self._is_full = False
+        self._is_full = False  # was once, since we connected
 
     @property
     def is_present(self) -> bool:
@@ -129,7 +129,6 @@ class AgentPort:
                 self._is_full = True
                 _log.warning("the guest's agent does not read: what is for it is dropped")
             return
-        self._is_full = False
         self._writer.write(data)
 
     # From the guest
@@ -195,8 +194,9 @@ class AgentPort:
                 # Once for each time of asking.
                 if self._is_clock_wanted:
                     self._is_clock_wanted = False
-                    ending = ", and is set" if was_set else ", and stays so"
-                    _log.info("the guest's clock was %.1f s behind%s", behind_ms / 1000, ending if behind_ms else "")
+                    level = logging.INFO if abs(behind_ms) > 1000 else logging.DEBUG
+                    ending = "and is set" if was_set else "and stays so"
+                    _log.log(level, "the guest's clock was %.1f s behind %s", behind_ms / 1000, ending)
             case Error(text):
                 _log.debug("the guest's agent says: %a", text[:200])
 
@@ -225,6 +225,9 @@ class AgentPort:
 
     def _take_text(self, text: str) -> None:
         if not text or text in (self._guests_text, self._viewers_text):
+            return
+        if self._viewers_text and not self._is_present:
+            # An agent's first word of what was copied before. The viewer's is newer, and on its way.
             return
         self._guests_text = text
         self._viewers_text = ""

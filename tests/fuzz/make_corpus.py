@@ -160,7 +160,65 @@ access_units = {
     "no_start": b"\0" + bytes(range(1, 200)),
 }
 
+
+def vhost(request: int, payload: bytes, fds: int = 0, flags: int = 9) -> bytes:
+    return record(0, bytes((request, fds, flags)) + payload)
+
+
+def driver(command: int, *fields: int, tail: bytes = b"") -> bytes:
+    return record(1, hdr(command, *fields) + tail)
+
+
+def descriptor(address: int, length: int, flags: int, following: int = 0) -> bytes:
+    return struct.pack("<QIHH", address, length, flags, following)
+
+
+def scribble(offset: int, data: bytes) -> bytes:
+    return record(3, struct.pack("<H", offset) + data)
+
+
+# The control queue's rings lie at 0x1000, 0x2000 and 0x3000 of the first region.
+vhost_picture = (
+    driver(CREATE_2D, 1, 2, 64, 48)
+    + driver(ATTACH, 1, 2, tail=entry(0x80000, 6000) + entry(0x100000000, 8000))
+    + driver(SCANOUT, 0, 0, 64, 48, 0, 1)
+    + driver(TRANSFER, 0, 0, 64, 48, 0, 0, 1, 0)
+    + driver(FLUSH, 0, 0, 64, 48, 1, 0)
+)
+vhost_cursor = driver(CREATE_2D, 3, 1, 64, 64) + record(2, hdr(0x300, 0, 5, 6, 0, 3, 1, 1, 0))
+vhost_available = scribble(0x2000, struct.pack("<HHH", 0, 1, 0))
+vhost_loop = scribble(0x1000, descriptor(0x20000, 24, 1)) + vhost_available
+vhost_indirect = (
+    scribble(0xF000, descriptor(0x20000, 24, 1, 1) + descriptor(0x60000, 512, 2))
+    + scribble(0x1000, descriptor(0xF000, 32, 4))
+    + vhost_available
+)
+vhost_regions = struct.pack("<II8Q", 2, 0, 0, 1 << 20, 0x7F1000000000, 0, 1 << 32, 2 << 20, 0x7F2000000000, 0)
+vhost_rings = struct.pack("<II4Q", 0, 0, 0x7F1000001000, 0x7F1000003000, 0x7F1000002000, 0)
+
 SEEDS = {
+    "vhost_user": {
+        "picture": vhost_picture + WAIT + driver(DETACH, 1, 0) + driver(UNREF, 1, 0),
+        "cursor": vhost_cursor,
+        "loop": vhost_loop,
+        "indirect": vhost_indirect,
+        "jump": scribble(0x2000, struct.pack("<HHH", 0, 500, 7)),
+        "used": vhost_picture + scribble(0x3000, b"\xff" * 64) + WAIT,
+        "take_over": vhost_picture + vhost_cursor + record(5, b"") + WAIT + record(5, b""),
+        "spoilt_journal": vhost_picture + record(5, struct.pack("<I", 16384) + b"\xff" * 40) + vhost_picture,
+        "spoilt_head": vhost_picture + record(5, struct.pack("<I", 40) + b"\xff" * 40) + vhost_picture,
+        "pause": vhost_picture
+        + vhost(11, struct.pack("<II", 0, 0), flags=1)
+        + vhost(10, struct.pack("<II", 0, 4))
+        + vhost(9, vhost_rings)
+        + vhost(12, bytes(8), fds=3)
+        + WAIT,
+        "memory": vhost_picture + vhost(5, vhost_regions[:40], fds=1) + vhost_picture + vhost(5, vhost_regions, fds=2),
+        "no_memory": vhost_picture + vhost(5, bytes(8)),
+        "requests": b"".join(vhost(number, bytes(8)) for number in range(41)),
+        "empty_requests": b"".join(vhost(number, b"", fds=1) for number in range(41)),
+        "config": vhost(24, struct.pack("<III", 8, 4, 0) + bytes(4), flags=1) + vhost(24, bytes(12)),
+    },
     "h264": access_units,
     "vtest": {
         "init": b"\0" + vtest_init,

@@ -162,6 +162,7 @@ class WorkerBench:
         self.control = control
         self.display_path = folder / "display.sock"
         self.frames_path = folder / "frames.sock"
+        self.machine_path = folder / "machine.sock"
 
     @contextmanager
     def guest(self) -> Iterator[Guest]:
@@ -192,9 +193,15 @@ def worker_bench(folder: Path, *, read_ready: bool = True) -> Iterator[WorkerBen
     """Start a worker on a CPU device; it is gone afterwards."""
     ours, theirs = socket.socketpair()
     ours.settimeout(WAIT_S)
-    with theirs, _listener(folder / "display.sock") as display, _listener(folder / "frames.sock") as frames:
-        fds = (display.fileno(), frames.fileno(), theirs.fileno())
-        numbers = [f"--{name}-fd={fd}" for name, fd in zip(("display", "frames", "control"), fds, strict=True)]
+    with (
+        theirs,
+        _listener(folder / "display.sock") as display,
+        _listener(folder / "frames.sock") as frames,
+        _listener(folder / "machine.sock") as machine,
+    ):
+        fds = (display.fileno(), frames.fileno(), machine.fileno(), theirs.fileno())
+        names = ("display", "frames", "machine", "control")
+        numbers = [f"--{name}-fd={fd}" for name, fd in zip(names, fds, strict=True)]
         process = subprocess.Popen(
             [sys.executable, "-m", "render_core.worker", *numbers, "--gpu=cpu", "--size=640x480"],
             cwd=ROOT,

@@ -212,11 +212,10 @@ static void get_edid(struct call *call) {
 	}
 	memset((uint8_t *)&call->reply->edid + sizeof(call->reply->hdr), 0,
 		sizeof(call->reply->edid) - sizeof(call->reply->hdr));
-	call->reply->edid.size = RC_EDID_BYTES;
 	/* Drivers ask for all of a device's scanouts: one that nobody wants has a monitor of some size, which GET_DISPLAY_INFO says is off. */
 	const uint32_t width = scanout->wanted ? scanout->wanted_width : 1024,
 				   height = scanout->wanted ? scanout->wanted_height : 768;
-	rc_edid_fill(call->reply->edid.edid, width, height, scanout->refresh_mhz);
+	call->reply->edid.size = rc_edid_fill(call->reply->edid.edid, width, height, scanout->refresh_mhz);
 	call->reply->hdr.type = VIRTIO_GPU_RESP_OK_EDID;
 	call->reply->size = sizeof(call->reply->edid);
 }

@@ -120,8 +120,8 @@ static bool stat_fd(int fd, struct stat *out) {
 
 bool rc_region_is(const struct rc_region *region, uint64_t base, uint64_t size, uint64_t fd_offset, int fd) {
 	struct stat own, other;
-	return region->base == base && region->size == size && region->fd_offset == fd_offset && stat_fd(region->fd, &own) &&
-		   stat_fd(fd, &other) && own.st_dev == other.st_dev && own.st_ino == other.st_ino;
+	return region->base == base && region->size == size && region->fd_offset == fd_offset &&
+		   stat_fd(region->fd, &own) && stat_fd(fd, &other) && own.st_dev == other.st_dev && own.st_ino == other.st_ino;
 }
 
 struct rc_region *rc_memory_find(const struct rc_memory *memory, uint64_t addr, uint64_t size) {

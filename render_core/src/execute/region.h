@@ -27,7 +27,7 @@ struct rc_memory {
 	struct rc_list regions;
 	bool writable;      /* regions are mapped for writing too: virtqueues lie in them; else only ever read */
 	uint64_t max_bytes; /* RC_MAX_REGION_BYTES */
-	uint32_t count; /* with those that are removed but still referenced: they hold fds and mappings too */
+	uint32_t count;     /* with those that are removed but still referenced: they hold fds and mappings too */
 	uint64_t bytes;
 };
 

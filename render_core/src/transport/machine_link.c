@@ -20,8 +20,7 @@ struct display_message {
 };
 
 static void send_message(struct rc_machine_link *link, enum message_type type, const void *body, size_t size) {
-	if (link->greeted && !link->closed &&
-		!rc_packet_send(link->watch.fd, (uint16_t)type, 0, body, size, NULL, 0)) {
+	if (link->greeted && !link->closed && !rc_packet_send(link->watch.fd, (uint16_t)type, 0, body, size, NULL, 0)) {
 		rc_log(link->log, RC_LOG_WARN, "machine: the agent does not read its messages: disconnected");
 		link->closed = true;
 	}
@@ -35,10 +34,10 @@ static void send_state(void *owner, enum rc_machine_state state) {
 void rc_machine_link_display_changed(struct rc_machine_link *link) {
 	for (uint32_t i = 0; link->greeted && i < RC_MAX_SCANOUTS; i++) {
 		const struct rc_scanout *scanout = &link->scanouts[i];
-		const bool told = link->told[i].width == scanout->wanted_width && link->told[i].height == scanout->wanted_height &&
-						  link->told[i].refresh_mhz == scanout->refresh_mhz;
-		if (scanout->wanted && !told) {
-			const struct display_message body = {i, scanout->wanted_width, scanout->wanted_height, scanout->refresh_mhz};
+		/* 0 × 0: nobody wants it, or any more. */
+		const struct display_message body = {i, scanout->wanted_width, scanout->wanted_height, scanout->refresh_mhz};
+		if (link->told[i].width != body.width || link->told[i].height != body.height ||
+			(body.width && link->told[i].refresh_mhz != body.refresh_mhz)) {
 			link->told[i].width = body.width;
 			link->told[i].height = body.height;
 			link->told[i].refresh_mhz = body.refresh_mhz;

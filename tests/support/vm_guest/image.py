@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.vm_guest.initramfs import Initramfs
-from tests.support.vm_guest.kernel import extract_elf, load_modules, modules_dep
+from tests.support.vm_guest.kernel import KernelError, extract_elf, load_modules, modules_dep
 
 _HERE = Path(__file__).parent
 _BUILD = _HERE.parents[2] / "build" / "vm"
@@ -59,7 +59,10 @@ def prepare_guest(folder: Path = _BUILD) -> GuestImage:
         if not (stamp.exists() and stamp.read_text(encoding="utf-8") == key and image.kernel.exists()):
             stamp.unlink(missing_ok=True)
             with tempfile.TemporaryDirectory(dir=folder, prefix="build-") as work:
-                _build(packages, image, Path(work))
+                try:
+                    _build(packages, image, Path(work))
+                except KernelError as error:
+                    raise GuestMissingError(f"making the test guest: {error}") from error
             stamp.write_text(key, encoding="utf-8")
     return image
 

@@ -178,6 +178,28 @@ static void test_display_info_and_edid(void) {
 	end(&peer, memory);
 }
 
+/* What an EDID block cannot say is in a DisplayID block after it. */
+static void test_edids_of_large_screens(void) {
+	struct display_peer peer;
+	uint8_t *memory = begin(&peer);
+	rc_scanout_set_wanted(&peer.scanouts[0], 15360, 8640, 60000);
+	CHECK(CONTROL(&peer, (struct virtio_gpu_get_edid){.hdr.type = VIRTIO_GPU_CMD_GET_EDID}) == VIRTIO_GPU_RESP_OK_EDID);
+	struct virtio_gpu_resp_edid edid;
+	memcpy(&edid, peer.data + sizeof(struct rc_link_header), sizeof(edid));
+	uint8_t sums[3] = {0, 0, 0};
+	for (uint32_t i = 0; i < 256; i++) {
+		sums[i / 128] = (uint8_t)(sums[i / 128] + edid.edid[i]);
+	}
+	for (uint32_t i = 129; i < 129 + 28; i++) {
+		sums[2] = (uint8_t)(sums[2] + edid.edid[i]);
+	}
+	CHECK(edid.size == 256 && !sums[0] && !sums[1] && !sums[2] && edid.edid[126] == 1 && edid.edid[128] == 0x70);
+	const uint8_t *timing = edid.edid + 128 + 8;
+	CHECK((timing[4] | timing[5] << 8) == 15359 && (timing[12] | timing[13] << 8) == 8639);
+	CHECK((timing[0] | timing[1] << 8 | timing[2] << 16) == 808280);
+	end(&peer, memory);
+}
+
 static void test_resources_are_checked(void) {
 	struct display_peer peer;
 	uint8_t *memory = begin(&peer);
@@ -514,6 +536,7 @@ int main(void) {
 	test_broken_headers_are_answered();
 	test_regions_are_checked();
 	test_display_info_and_edid();
+	test_edids_of_large_screens();
 	test_resources_are_checked();
 	test_scanouts_are_checked();
 	test_transfers_land_in_place();

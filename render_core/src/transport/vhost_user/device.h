@@ -31,7 +31,8 @@ struct rc_vhost_device {
 	struct rc_log *log;
 	struct rc_vhost_message message;
 	uint64_t features; /* acknowledged by the driver */
-	int request_fd, gpu_fd; /* QEMU's ends for requests of ours, of which there are none: held so that it does not see them close */
+	int request_fd,
+		gpu_fd; /* QEMU's ends for requests of ours, of which there are none: held so that it does not see them close */
 	struct rc_virtio_gpu gpu;
 	struct rc_guest_memory memory;
 	struct rc_journal journal;
@@ -42,12 +43,13 @@ struct rc_vhost_device {
 		struct rc_virtqueue_layout layout;
 		uint16_t base;
 		uint32_t id, length; /* of the last used entry */
-	} stopped; /* where the control queue stopped; layout.size 0: it has never run */
+	} stopped;               /* where the control queue stopped; layout.size 0: it has never run */
 	struct rc_chain chain;
+	uint16_t executed_before; /* so many of the next control chains were executed by the former worker */
 	struct {
 		uint32_t shown, flushes, batch;
 	} pace[RC_MAX_SCANOUTS]; /* of the last flush: rc_scanout::shown, how many flushes its batch has */
-	bool closed; /* the owner destroys the device */
+	bool closed;             /* the owner destroys the device */
 	struct {
 		void *owner;
 		void (*changed)(void *owner, enum rc_machine_state state);

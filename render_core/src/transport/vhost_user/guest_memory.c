@@ -37,8 +37,7 @@ const char *rc_guest_memory_set_table(struct rc_guest_memory *guest, struct rc_v
 	for (uint32_t i = 0; i < table->count; i++) {
 		const struct rc_vhost_region *entry = &table->regions[i];
 		if (!kept[i] && !wrong) {
-			wrong = rc_memory_add(
-				guest->memory, entry->guest_address, entry->size, entry->fd_offset, message->fds[i]);
+			wrong = rc_memory_add(guest->memory, entry->guest_address, entry->size, entry->fd_offset, message->fds[i]);
 			if (!wrong) {
 				rc_vhost_message_take_fd(message, i);
 				kept[i] = rc_memory_find(guest->memory, entry->guest_address, entry->size);

@@ -25,14 +25,17 @@ struct rc_journal_head {
 	uint32_t magic, version;
 	_Atomic uint32_t state;
 	uint32_t queue_size;
-	uint64_t queue[3];         /* descriptors, available, used */
-	_Atomic uint64_t used[2];  /* bytes of records in each half */
+	_Atomic uint32_t executed; /* index in the control queue */
+	uint32_t reserved;
+	uint64_t queue[3];        /* descriptors, available, used */
+	_Atomic uint64_t used[2]; /* bytes of records in each half */
 	struct slot scanouts[RC_MAX_SCANOUTS], cursors[RC_MAX_SCANOUTS];
 };
 
 enum { HEAD_BYTES = 16384, RECORD_ALIGN = 8 };
 _Static_assert(sizeof(struct rc_journal_head) <= HEAD_BYTES, "the journal's head");
-_Static_assert(sizeof(struct virtio_gpu_update_cursor) <= sizeof(struct virtio_gpu_set_scanout_blob), "a slot's request");
+_Static_assert(
+	sizeof(struct virtio_gpu_update_cursor) <= sizeof(struct virtio_gpu_set_scanout_blob), "a slot's request");
 
 /* A record is `le32 size, le32 reserved`, the request, and bytes up to the next multiple of RECORD_ALIGN. */
 struct record {
@@ -85,6 +88,7 @@ void rc_journal_clear(struct rc_journal *journal, const struct rc_virtqueue_layo
 		atomic_store(&head->cursors[i].current, 0);
 	}
 	head->version = VERSION;
+	atomic_store(&head->executed, 0);
 	head->queue_size = queue->size;
 	head->queue[0] = queue->descriptors;
 	head->queue[1] = queue->available;
@@ -96,6 +100,14 @@ bool rc_journal_is_of(const struct rc_journal *journal, const struct rc_virtqueu
 	const struct rc_journal_head *head = journal->head;
 	return head->magic == MAGIC && head->version == VERSION && head->queue_size == queue->size &&
 		   head->queue[0] == queue->descriptors && head->queue[1] == queue->available && head->queue[2] == queue->used;
+}
+
+void rc_journal_set_executed(struct rc_journal *journal, uint16_t index) {
+	atomic_store_explicit(&journal->head->executed, index, memory_order_release);
+}
+
+uint16_t rc_journal_executed(const struct rc_journal *journal) {
+	return (uint16_t)atomic_load_explicit(&journal->head->executed, memory_order_acquire);
 }
 
 /* ---- writing ---- */

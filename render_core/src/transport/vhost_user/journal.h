@@ -36,6 +36,11 @@ void rc_journal_note_control(
 	struct rc_journal *journal, const struct rc_virtio_gpu *gpu, const uint8_t *request, size_t size);
 void rc_journal_note_cursor(struct rc_journal *journal, const uint8_t *request, size_t size);
 
+/* How far the control queue has been executed: index of the first chain that was not. What is before it, and not in the used ring yet, waits for a flush
+ * before it; its responses are written. */
+void rc_journal_set_executed(struct rc_journal *journal, uint16_t index);
+uint16_t rc_journal_executed(const struct rc_journal *journal);
+
 /* Execute what is noted on a `gpu` without resources, and read all pictures from the guest's memory. `buffer`: RC_MAX_REQUEST bytes. False: something is missing. */
 bool rc_journal_replay(struct rc_journal *journal, struct rc_virtio_gpu *gpu, uint8_t *buffer);
 

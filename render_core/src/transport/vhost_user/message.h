@@ -37,10 +37,10 @@ enum {
 	RC_VHOST_VERSION_MASK = 3,
 	RC_VHOST_REPLY = 1 << 2,
 	RC_VHOST_NEED_REPLY = 1 << 3,
-	RC_VHOST_MAX_REGIONS = 8,     /* of SET_MEM_TABLE */
-	RC_VHOST_MAX_CONFIG = 256,    /* "Virtio device config space" */
-	RC_VHOST_MAX_PAYLOAD = 1024,  /* three times the longest of those above */
-	RC_VHOST_NO_FD = 1 << 8,      /* of SET_VRING_KICK, _CALL and _ERR; the lower bits are the queue */
+	RC_VHOST_MAX_REGIONS = 8,    /* of SET_MEM_TABLE */
+	RC_VHOST_MAX_CONFIG = 256,   /* "Virtio device config space" */
+	RC_VHOST_MAX_PAYLOAD = 1024, /* three times the longest of those above */
+	RC_VHOST_NO_FD = 1 << 8,     /* of SET_VRING_KICK, _CALL and _ERR; the lower bits are the queue */
 	RC_VHOST_QUEUE_MASK = 0xff,
 };
 

@@ -31,12 +31,8 @@ static void replace_fd(int *slot, int fd) {
 }
 
 void rc_vhost_queue_init(struct rc_vhost_queue *queue, const struct rc_vhost_queue_owner *owner, const char *name) {
-	*queue = (struct rc_vhost_queue){.kick.fd = -1,
-		.owner = owner,
-		.name = name,
-		.kick_fd = -1,
-		.call_fd = -1,
-		.error_fd = -1};
+	*queue = (struct rc_vhost_queue){
+		.kick.fd = -1, .owner = owner, .name = name, .kick_fd = -1, .call_fd = -1, .error_fd = -1};
 	for (uint32_t i = 0; i < RC_VIRTQUEUE_MAX; i++) {
 		rc_list_init(&queue->flushes[i].completion.link);
 	}

@@ -23,7 +23,7 @@ struct rc_vhost_queue_owner {
 	struct rc_loop *loop;
 	struct rc_log *log;
 	const struct rc_guest_memory *memory;
-	int again_fd; /* an eventfd: written when a queue has more to do than fits in one turn */
+	int again_fd;           /* an eventfd: written when a queue has more to do than fits in one turn */
 	struct rc_chain *chain; /* for the chain being served, with room for its request */
 	/* Serve a chain: fill its response and return the bytes written. *waits: rc_vhost_queue_hold() was called, its completion comes later. */
 	uint32_t (*serve)(struct rc_vhost_queue *queue, struct rc_chain *chain, bool *waits);
@@ -38,9 +38,9 @@ struct rc_vhost_queue {
 	struct rc_virtqueue ring;
 	uint16_t base; /* of SET_VRING_BASE, or where the queue stopped */
 	bool addressed, enabled;
-	bool running, broken; /* broken: until GET_VRING_BASE stops it */
-	bool event_idx;       /* negotiated: taken at the start */
-	bool starved;         /* chains wait until one of ours is done */
+	bool running, broken;                            /* broken: until GET_VRING_BASE stops it */
+	bool event_idx;                                  /* negotiated: taken at the start */
+	bool starved;                                    /* chains wait until one of ours is done */
 	struct rc_vhost_flush flushes[RC_VIRTQUEUE_MAX]; /* by index modulo the ring's size */
 };
 

@@ -288,8 +288,8 @@ void rc_vhost_device_handle(struct rc_vhost_device *device) {
 	const char *wrong = serve(device, request, message);
 	const bool need_reply = message->header.flags & RC_VHOST_NEED_REPLY;
 	if (wrong) {
-		rc_log(device->log, RC_LOG_WARN, "machine: vhost-user %s (%u): %s is wrong", request ? request->name : "message",
-			message->header.request, wrong);
+		rc_log(device->log, RC_LOG_WARN, "machine: vhost-user %s (%u): %s is wrong",
+			request ? request->name : "message", message->header.request, wrong);
 	}
 	if (need_reply && (wrong || !request->replies)) {
 		reply_u64(device, wrong != NULL);

@@ -243,7 +243,7 @@ bool rc_virtqueue_must_signal(struct rc_virtqueue *queue) {
 	if (!queue->event_idx) {
 		return !(load16(queue->available + RING_FLAGS, memory_order_relaxed) & AVAIL_NO_INTERRUPT);
 	}
-	const uint16_t event = load16(
-		queue->available + RING_ENTRIES + (size_t)AVAILABLE_ENTRY * queue->layout.size, memory_order_relaxed);
+	const uint16_t event =
+		load16(queue->available + RING_ENTRIES + (size_t)AVAILABLE_ENTRY * queue->layout.size, memory_order_relaxed);
 	return (uint16_t)(now - event - 1) < (uint16_t)(now - before); /* 2.7.10 */
 }

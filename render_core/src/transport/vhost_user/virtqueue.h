@@ -10,7 +10,7 @@
 #include "transport/vhost_user/guest_memory.h"
 
 enum {
-	RC_VIRTQUEUE_MAX = 1024,  /* descriptors of a ring and of a chain: what QEMU allows its own devices */
+	RC_VIRTQUEUE_MAX = 1024,   /* descriptors of a ring and of a chain: what QEMU allows its own devices */
 	RC_MAX_RESPONSE = 1 << 12, /* of a chain's writable bytes these are remembered: more than any response has */
 };
 
@@ -24,8 +24,8 @@ struct rc_virtqueue {
 	uint8_t *descriptors, *available, *used; /* in guest memory; NULL: it lies nowhere */
 	bool event_idx;                          /* VIRTIO_F_EVENT_IDX: the sides say at which index they want to be told */
 	uint16_t next_available;                 /* index of the next chain to take */
-	uint16_t next_used;                      /* index of the next entry to push; up to next_available are in our hands */
-	uint16_t signalled;                      /* next_used when the driver was told last */
+	uint16_t next_used; /* index of the next entry to push; up to next_available are in our hands */
+	uint16_t signalled; /* next_used when the driver was told last */
 	struct {
 		uint32_t id, length; /* as in the used ring */
 		bool done;
@@ -34,9 +34,9 @@ struct rc_virtqueue {
 
 /* A chain of descriptors that was taken. */
 struct rc_chain {
-	uint16_t index;          /* of it in the queue, for rc_virtqueue_finish() */
-	uint8_t *request;        /* its readable bytes, copied: room for `request_max`, the caller's */
-	size_t request_max;      /* what is longer is cut off */
+	uint16_t index;     /* of it in the queue, for rc_virtqueue_finish() */
+	uint8_t *request;   /* its readable bytes, copied: room for `request_max`, the caller's */
+	size_t request_max; /* what is longer is cut off */
 	size_t request_size;
 	struct iovec response[RC_VIRTQUEUE_MAX]; /* its writable parts, in guest memory, up to RC_MAX_RESPONSE bytes */
 	uint32_t response_count;

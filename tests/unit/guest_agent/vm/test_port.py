@@ -117,6 +117,18 @@ async def test_an_agent_that_was_there_before_answers(fake: FakeGuest) -> None:
     assert (await fake.hear() or {})["type"] == "time"
 
 
+async def test_the_viewers_text_is_newer_than_what_an_agent_brings(fake: FakeGuest) -> None:
+    hello = MARK + encode_message({"type": "hello", "version": 1, "reply": True})
+    await fake.send(hello + encode_message({"type": "clipboard", "text": "copied before"}))
+    assert await asyncio.wait_for(fake.texts.get(), 30) == "copied before"
+    fake.port.set_text("the viewer's")
+    await fake.send(hello + encode_message({"type": "clipboard", "text": "copied before"}))
+    while (await fake.hear_type("clipboard"))["text"] != "the viewer's":
+        pass
+    assert fake.port.guest_text == ""
+    assert fake.texts.empty()
+
+
 async def test_texts_go_to_the_viewer_once_and_the_newest_wins(fake: FakeGuest) -> None:
     await fake.begin()
     for number in range(500):
