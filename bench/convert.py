@@ -10,7 +10,8 @@ from bench.summary import Summary
 from render_core import Rect, UnsupportedError
 from render_core.bench import BenchResult, ConvertBench
 
-SIZES = ((1280, 720), (1920, 1080), (3840, 2160))
+# Width, height, divisor: also a screen that is too large for a video.
+CASES = ((1280, 720, 1), (1920, 1080, 1), (3840, 2160, 1), (3840, 2160, 2), (7680, 4320, 2))
 FORMATS = ("yuv420p", "nv12")
 PATHS = ("cpu", "gpu")
 WARM_UP = 3
@@ -26,10 +27,10 @@ def run(gpu: str = "auto", repeats: int = 60) -> Result:
     notes: list[str] = []
     device = "none"
     for path in PATHS:
-        for width, height in SIZES:
+        for width, height, divisor in CASES:
             for pixel_format in FORMATS:
                 try:
-                    bench = ConvertBench(width, height, gpu=gpu, convert=path, format=pixel_format)
+                    bench = ConvertBench(width, height, gpu=gpu, convert=path, format=pixel_format, divisor=divisor)
                 except UnsupportedError as refusal:
                     notes.append(f"{path} {pixel_format} {width}x{height}: {refusal}")
                     continue
@@ -43,6 +44,7 @@ def run(gpu: str = "auto", repeats: int = 60) -> Result:
                     {
                         "path": {"cpu": "CPU", "gpu": "compute shader"}[path],
                         "size": f"{width}x{height}",
+                        "at": f"1/{divisor}",
                         "format": pixel_format,
                         **whole.columns("ms"),
                         "line p50 ms": line.p50,
@@ -50,7 +52,8 @@ def run(gpu: str = "auto", repeats: int = 60) -> Result:
                     }
                 )
                 if pixel_format == "yuv420p":
-                    figures[f"{path} {height}p whole picture p50 ms"] = whole.p50
+                    scale = f" at 1/{divisor}" if divisor > 1 else ""
+                    figures[f"{path} {height}p{scale} whole picture p50 ms"] = whole.p50
     settings: dict[str, Value] = {"device": device, "repeats": repeats}
     return Result(
         "convert",

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from bench.report import Result, Table, Value
 from bench.summary import Summary
+from bench.text_page import CELL_HEIGHT, CELL_WIDTH, RandomText
 from render_core import Rect
 from streamer.encode.av_encoder import AvEncoder
 from streamer.encode.encoder import CLOCK_RATE, Encoder, EncoderError, EncoderSettings, Planes
@@ -26,7 +27,6 @@ from streamer.stream_core.encoder import DamageEncoder
 SIZES = ((1280, 720), (1920, 1080))
 FPS = 60
 WARM_UP = 10
-CELL_WIDTH, CELL_HEIGHT = 8, 16
 # Quality is that of every so many pictures.
 PSNR_STEP = 15
 SETTLE = 120
@@ -99,36 +99,14 @@ ENCODERS: dict[str, Callable[[EncoderSettings], Encoder]] = {
 FIGURES = ("libx264 by PyAV", "x264")
 
 
-class _Page:
+class _Page(RandomText):
     """Planes with black text on white."""
 
     def __init__(self, width: int, height: int) -> None:
-        self.random = np.random.default_rng(1)
-        self._font = self.random.random((96, CELL_HEIGHT, CELL_WIDTH)) < 0.25
-        self.width, self.height = width, height
+        super().__init__(paper=235, ink=16)
         self.planes: npt.NDArray[np.uint8] = np.full((height * 3 // 2, width), 128, np.uint8)
         self.luma = self.planes[:height]
-        self.luma[:] = 235
         self.write(self.luma)
-
-    def write(self, luma: npt.NDArray[np.uint8]) -> None:
-        """Fill rows of text, of different lengths."""
-        luma[:] = 235
-        for y in range(0, luma.shape[0] - CELL_HEIGHT + 1, CELL_HEIGHT):
-            for column in range(int(self.random.integers(20, luma.shape[1] // CELL_WIDTH))):
-                self.letter(luma, column * CELL_WIDTH, y)
-
-    def scroll(self, luma: npt.NDArray[np.uint8], rows: int) -> None:
-        """Move up by rows of text; new ones come in below."""
-        step = rows * CELL_HEIGHT
-        luma[:-step] = luma[step:].copy()
-        self.write(luma[-step:])
-
-    def letter(self, luma: npt.NDArray[np.uint8], x: int, y: int) -> None:
-        """Draw any letter."""
-        cell = luma[y : y + CELL_HEIGHT, x : x + CELL_WIDTH]
-        cell[:] = 235
-        cell[self._font[self.random.integers(0, 96)]] = 16
 
 
 def _scroll(rows: int) -> Callable[[int, int], Iterator[Picture]]:

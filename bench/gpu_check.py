@@ -24,7 +24,10 @@ from bench.worker_process import WorkerProcess
 from render_core import Rect, UnsupportedError
 from render_core.bench import BenchResult, ConvertBench
 
-SIZES = ((1280, 720), (1001, 603), (3840, 2160), (7680, 4320))
+# The last ones are too large for a video: converted at 1/2 and 1/4.
+SIZES = ((1280, 720), (1001, 603), (3840, 2160), (7680, 4320), (15360, 8640))
+# Every divisor, at a size that none of them divides.
+SCALED = ((2003, 1201, 2), (2003, 1201, 3), (2003, 1201, 4), (2003, 1201, 5), (2003, 1201, 6), (3840, 2160, 2))
 FORMATS = ("yuv420p", "nv12")
 TOLERANCE = 1.0
 CARET = Rect(400, 300, 16, 32)
@@ -35,7 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gpu", default="auto", help="as `heliograph devices` lists them")
     parser.add_argument("--repeats", type=int, default=30)
-    parser.add_argument("--largest", type=int, default=7680, help="leave out pictures wider than this")
+    parser.add_argument("--largest", type=int, default=15360, help="leave out pictures wider than this")
     parser.add_argument("--json", type=Path, default=Path("build/bench/gpu_check.json"))
     args = parser.parse_args()
     cases: list[dict[str, Any]] = []
@@ -47,6 +50,9 @@ def main() -> int:
         for export in ("opaque_fd", "dma_buf"):
             cases.append(_export_case(args.gpu, size, export, args.repeats))
         cases.append(_link_case(args.gpu, size, args.repeats))
+    for width, height, divisor in SCALED:
+        for path, pixel_format in (("auto", "nv12"), ("auto", "yuv420p"), ("cpu", "yuv420p")):
+            cases.append(_convert_case(args.gpu, path, (width, height), pixel_format, args.repeats, divisor))
     failures = [case for case in cases if case.get("wrong")]
     args.json.parent.mkdir(parents=True, exist_ok=True)
     report = {"machine": platform.platform(), "processors": os.cpu_count(), "cases": cases}
@@ -69,6 +75,10 @@ def _median_ms(values: list[int]) -> float:
     return round(statistics.median(values) / 1e6, 4)
 
 
+def _expected(bench: ConvertBench) -> reference.Yuv:
+    return reference.convert(bench.source, "BGRX", bench.coded_width, bench.coded_height, bench.divisor)
+
+
 def _times(results: list[BenchResult]) -> dict[str, float]:
     return {
         "convert_ms": _median_ms([r.convert_ns for r in results]),
@@ -83,23 +93,26 @@ def _report(case: dict[str, Any]) -> dict[str, Any]:
     return case
 
 
-def _convert_case(gpu: str, path: str, size: tuple[int, int], pixel_format: str, repeats: int) -> dict[str, Any]:
+def _convert_case(
+    gpu: str, path: str, size: tuple[int, int], pixel_format: str, repeats: int, divisor: int = 0
+) -> dict[str, Any]:
     width, height = size
-    with ConvertBench(width, height, gpu=gpu, convert=path, format=pixel_format) as bench:
+    with ConvertBench(width, height, gpu=gpu, convert=path, format=pixel_format, divisor=divisor) as bench:
         _fill(bench.source)
         bench.run(read=True)
-        expected = reference.convert(bench.source, "BGRX", bench.coded_width, bench.coded_height)
+        expected = _expected(bench)
         error = reference.largest_error(bench.planes, pixel_format, expected)
         full = [bench.run() for _ in range(repeats)]
         bench.source[300:332, 400:416] = 255
         small = [bench.run([CARET]) for _ in range(repeats)]
         bench.run([CARET], read=True)
-        expected = reference.convert(bench.source, "BGRX", bench.coded_width, bench.coded_height)
+        expected = _expected(bench)
         error = max(error, reference.largest_error(bench.planes, pixel_format, expected))
         device = bench.device
         case = {
             "case": "convert",
             "size": f"{width}x{height}",
+            "divisor": bench.divisor,
             "format": pixel_format,
             "device": device.name,
             "path": device.convert,
@@ -126,7 +139,7 @@ def _export_case(gpu: str, size: tuple[int, int], export: str, repeats: int) -> 
     with bench:
         _fill(bench.source)
         bench.run(read=True)
-        expected = reference.convert(bench.source, "BGRX", bench.coded_width, bench.coded_height)
+        expected = _expected(bench)
         error = reference.largest_error(bench.planes, "nv12", expected)
         case |= {
             "device": bench.device.name,
@@ -158,7 +171,9 @@ def _link_case(gpu: str, size: tuple[int, int], repeats: int) -> dict[str, Any]:
                 spans["wake"].append(woken_ns - trace.handoff_ns)
                 if turn in (0, repeats - 1):
                     ring = frame.ring
-                    expected = reference.convert(guest.pixels, "BGRX", ring.coded_width, ring.coded_height)
+                    expected = reference.convert(
+                        guest.pixels, "BGRX", ring.coded_width, ring.coded_height, ring.divisor
+                    )
                     error = max(error, reference.largest_error(frame.planes, "nv12", expected))
                 frame.release()
     case = {"case": "link", "size": f"{width}x{height}", "error": round(error, 3)}

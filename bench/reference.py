@@ -24,13 +24,20 @@ class Yuv:
     v: Plane
 
 
-def convert(pixels: Bytes, order: str, coded_width: int, coded_height: int) -> Yuv:
-    """Convert uint8 (height, width, 4) of byte order `order` ("BGRX", ...), the edge repeated up to the coded size."""
+def convert(pixels: Bytes, order: str, coded_width: int, coded_height: int, divisor: int = 1) -> Yuv:
+    """Convert uint8 (height, width, 4) of byte order `order` ("BGRX", ...), the edge repeated up to the coded size.
+
+    A sample is the mean of `divisor` × `divisor` pixels.
+    """
     height, width, _ = pixels.shape
-    padded = np.pad(pixels, ((0, coded_height - height), (0, coded_width - width), (0, 0)), mode="edge").astype(
-        np.float64
-    )
-    channels = {name: padded[..., order.index(name)] for name in "RGB"}
+    missing = (coded_height * divisor - height, coded_width * divisor - width)
+    padded = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+    places = [(down, across) for down in range(divisor) for across in range(divisor)]
+    blocks: Plane = np.zeros((coded_height, coded_width, 4), np.float64)
+    for down, across in places:
+        blocks += padded[down::divisor, across::divisor]
+    blocks /= len(places)
+    channels = {name: blocks[..., order.index(name)] for name in "RGB"}
     y = 16 + 219 / 255 * _luma(channels)
     means = {
         name: plane.reshape(coded_height // 2, 2, coded_width // 2, 2).mean((1, 3)) for name, plane in channels.items()

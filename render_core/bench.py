@@ -63,7 +63,8 @@ class ConvertBench:
     """One source picture, one ring, one device. One thread at a time.
 
     `source` is uint8 (height, width, 4), writable: the memory a guest would share. `planes` (filled by
-    `run(read=True)`) is uint8 (coded_height * 3 // 2, stride).
+    `run(read=True)`) is uint8 (coded_height * 3 // 2, stride), at 1/`divisor` of the source's size (0: as the core
+    would choose).
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class ConvertBench:
         format: str = "yuv420p",
         convert: str = "auto",
         export: str = "none",
+        divisor: int = 0,
     ) -> None:
         name = ffi.new("char[]", gpu.encode())
         params = ffi.new(
@@ -89,6 +91,7 @@ class ConvertBench:
                 "convert": PATHS[convert],
                 "export_type": EXPORTS[export],
                 "log_fd": 2,
+                "divisor": divisor,
             },
         )
         out = ffi.new("struct rc_bench **")
@@ -104,6 +107,7 @@ class ConvertBench:
         )
         layout = ffi.new("struct rc_ring_layout *")
         lib.rc_bench_layout(self._bench, layout)
+        self.divisor: int = layout.divisor
         self.coded_width: int = layout.coded_width
         self.coded_height: int = layout.coded_height
         self.stride: int = layout.stride
@@ -117,7 +121,7 @@ class ConvertBench:
         return device_info(raw)
 
     def run(self, rects: Sequence[Rect] = (), *, read: bool = False) -> BenchResult:
-        """Convert the rectangles (none: everything), hand the frame off, and copy its planes out if `read`."""
+        """Convert the source's rectangles (none: everything), hand the frame off, and copy its planes out if `read`."""
         raw = ffi.new("struct rc_rect[]", [(r.x, r.y, r.width, r.height) for r in rects] or 1)
         planes = ffi.from_buffer("uint8_t[]", self.planes) if read else ffi.NULL
         result = ffi.new("struct rc_bench_result *")

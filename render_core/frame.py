@@ -19,7 +19,7 @@ _FORMATS = {1: "yuv420p", 2: "nv12"}
 
 @dataclass(frozen=True, slots=True)
 class Rect:
-    """A rectangle of the picture, in pixels."""
+    """A rectangle of the ring's picture, in pixels."""
 
     x: int
     y: int
@@ -51,6 +51,9 @@ class RingLayout:
     stride: int
     slot_count: int
     refresh_mhz: int
+    source_width: int
+    source_height: int
+    divisor: int
     slot_offset: int
     slot_size: int
     memfd_size: int
@@ -91,6 +94,9 @@ class Frame:
 class Ring:
     """A mapped frame ring. One thread at a time. At most two frames may be held, or the producer drops frames.
 
+    The guest shows source_width × source_height pixels; the frames have width × height, which is that divided by
+    `divisor` and rounded up.
+
     The mapping lives as long as the ring, a frame of it, or a view of a frame's planes does.
     """
 
@@ -111,6 +117,9 @@ class Ring:
                 "coded_width": layout.coded_width,
                 "coded_height": layout.coded_height,
                 "stride": layout.stride,
+                "source_width": layout.source_width,
+                "source_height": layout.source_height,
+                "divisor": layout.divisor,
                 "slot_count": layout.slot_count,
                 "slot_offset": layout.slot_offset,
                 "slot_size": layout.slot_size,
@@ -140,6 +149,9 @@ class Ring:
     height = property(lambda self: int(self.layout.height))
     coded_width = property(lambda self: int(self.layout.coded_width))
     coded_height = property(lambda self: int(self.layout.coded_height))
+    source_width = property(lambda self: int(self.layout.source_width))
+    source_height = property(lambda self: int(self.layout.source_height))
+    divisor = property(lambda self: int(self.layout.divisor))
     stride = property(lambda self: int(self.layout.stride))
     slot_count = property(lambda self: int(self.layout.slot_count))
     refresh_mhz = property(lambda self: int(self.layout.refresh_mhz))

@@ -15,7 +15,7 @@ from .frame import Ring, RingLayout
 
 VERSION = 1
 _HEADER = struct.Struct("<IHHII")
-_RING = struct.Struct("<10I3Q")
+_RING = struct.Struct("<13I4x3Q")
 _CURSOR_IMAGE = struct.Struct("<6I")
 _CURSOR_MOVE = struct.Struct("<Iii")
 _TWO = struct.Struct("<II")

@@ -7,6 +7,7 @@
 
 layout(local_size_x = 32, local_size_y = 4) in;
 layout(constant_id = 0) const bool NV12 = false;
+layout(constant_id = 1) const uint DIVISOR = 1; // a sample covers DIVISOR x DIVISOR pixels and is their mean
 
 layout(set = 0, binding = 0, std430) readonly buffer Source { uint pixels[]; };
 // One slot, seen in units of 8 and of 4 bytes.
@@ -25,10 +26,23 @@ layout(push_constant) uniform Push {
 	uint shifts;         // bit positions of red | green << 8 | blue << 16
 };
 
-vec3 rgb(uvec2 at) {
+vec3 pixel_at(uvec2 at) {
 	uvec2 inside = min(at, size - 1u); // the edge is repeated where the picture is odd
 	uint pixel = pixels[source_offset + inside.y * source_stride + inside.x];
 	return vec3((pixel >> (shifts & 31u)) & 255u, (pixel >> ((shifts >> 8) & 31u)) & 255u, (pixel >> ((shifts >> 16) & 31u)) & 255u);
+}
+
+vec3 rgb(uvec2 at) {
+	if (DIVISOR == 1u) {
+		return pixel_at(at);
+	}
+	vec3 sum = vec3(0.0);
+	for (uint y = 0u; y < DIVISOR; y++) {
+		for (uint x = 0u; x < DIVISOR; x++) {
+			sum += pixel_at(at * DIVISOR + uvec2(x, y));
+		}
+	}
+	return sum / float(DIVISOR * DIVISOR);
 }
 
 void main() {

@@ -46,7 +46,10 @@ class HeldFrame(Protocol):
 
 
 class FrameRing(Protocol):
-    """The frames of one scanout at one size. `fileno()` is readable when acquire() has a frame."""
+    """The frames of one scanout at one size. `fileno()` is readable when acquire() has a frame.
+
+    The guest shows source_width × source_height; frames are that divided by `divisor`.
+    """
 
     @property
     def scanout_id(self) -> int: ...
@@ -56,6 +59,12 @@ class FrameRing(Protocol):
     def width(self) -> int: ...
     @property
     def height(self) -> int: ...
+    @property
+    def source_width(self) -> int: ...
+    @property
+    def source_height(self) -> int: ...
+    @property
+    def divisor(self) -> int: ...
     @property
     def coded_width(self) -> int: ...
     @property

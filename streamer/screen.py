@@ -29,8 +29,8 @@ MIN_SCREEN, MAX_SCREEN = 64, 8192
 MAX_CURSOR = 256
 # Each costs a PNG; animated cursors change 10 to 30 times a second.
 CURSOR_INTERVAL_S = 0.03
-# What H.264 can say at its highest level: 8192x4352, in any shape.
-MAX_MACROBLOCKS = 139_264
+# What browsers take of H.264, level 5.2. The worker makes larger pictures smaller.
+MAX_MACROBLOCKS = 36_864
 # A window that is closed and opened again, or a network that fails for a while, must not rearrange the guest's desktop.
 UNPLUG_S = 30.0
 # A guest that changes its mode shows nothing for a moment: not worth telling.
@@ -289,21 +289,22 @@ class Screen:
 
     def handle_ring(self, ring: FrameRing) -> None:
         """Take frames from `ring`, now the screen's, from here on."""
-        self._set_size((ring.width, ring.height))
+        self._set_size((ring.source_width, ring.source_height))
         if -(-ring.coded_width // 16) * -(-ring.coded_height // 16) > MAX_MACROBLOCKS:
             _log.error("%s: %dx%d is too large for H.264", self, ring.width, ring.height)
             ring.close()
             self._pipeline.set_ring(None)
             self._set_status("error", f"A screen of {ring.width}×{ring.height} is too large to be shown.")
             return
-        _log.info("%s: %dx%d, %s", self, ring.width, ring.height, ring.format)
+        _log.info("%s: %dx%d at 1/%d, %s", self, ring.source_width, ring.source_height, ring.divisor, ring.format)
         self.rates.set_pixels(ring.coded_width * ring.coded_height)
         self._screen = {
             "type": "screen",
-            "width": ring.width,
-            "height": ring.height,
+            "width": ring.source_width,
+            "height": ring.source_height,
             "coded_width": ring.coded_width,
             "coded_height": ring.coded_height,
+            "divisor": ring.divisor,
             "resizable": self._settings.is_resizable and self.scanout_id < self._settings.outputs,
         }
         self._broadcast(self._screen)

@@ -32,6 +32,7 @@ enum rc_limits {
 	RC_MAX_DAMAGE = 16,
 	RC_RING_SLOTS = 4,
 	RC_MAX_SIZE = 16384,
+	RC_MAX_DIVISOR = 6,
 	RC_DEVICE_NAME = 256,
 };
 
@@ -154,7 +155,9 @@ enum rc_result rc_sandbox_enter(const struct rc_sandbox_params *params, char *me
 struct rc_ring_layout {
 	uint32_t format; /* enum rc_format */
 	uint32_t width, height, coded_width, coded_height;
-	uint32_t stride; /* bytes of a row of Y */
+	uint32_t source_width, source_height; /* pixels of what the guest shows */
+	uint32_t divisor; /* 1..RC_MAX_DIVISOR: width and height are the source's, divided by it and rounded up */
+	uint32_t stride;  /* bytes of a row of Y */
 	uint32_t slot_count;
 	uint64_t slot_offset, slot_size, memfd_size;
 };
@@ -198,6 +201,7 @@ struct rc_bench_params {
 	enum rc_format format;
 	enum rc_convert_path convert; /* AUTO as the core would */
 	enum rc_export export_type;   /* not NONE: slots are exported device memory, read back through a second import */
+	uint32_t divisor;             /* 1..RC_MAX_DIVISOR; 0 as the core would */
 	int log_fd;
 };
 
@@ -216,7 +220,7 @@ void rc_bench_device_info(const struct rc_bench *bench, struct rc_device_info *o
 uint8_t *rc_bench_source(struct rc_bench *bench, size_t *size);
 void rc_bench_layout(const struct rc_bench *bench, struct rc_ring_layout *out);
 
-/* Convert `count` rectangles (0: everything) into the next slot, hand it off through the ring and, when planes is not NULL, copy
+/* Convert `count` rectangles of the source (0: everything) into the next slot, hand it off through the ring and, when planes is not NULL, copy
  * coded_height * 3 / 2 rows of stride bytes out. */
 enum rc_result rc_bench_run(
 	struct rc_bench *bench, const struct rc_rect *rects, uint32_t count, uint8_t *planes, struct rc_bench_result *out);

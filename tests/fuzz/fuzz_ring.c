@@ -9,7 +9,7 @@
 #include "handoff/frame_ring.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-	struct rc_frame_ring *ring = rc_frame_ring_create(RC_FORMAT_I420, 64, 32);
+	struct rc_frame_ring *ring = rc_frame_ring_create(RC_FORMAT_I420, 64, 32, 1);
 	struct rc_consumer *consumer;
 	struct rc_ring_layout layout = ring->layout;
 	memcpy(&layout, data, size < sizeof(layout) ? size : sizeof(layout));

@@ -33,7 +33,8 @@ PICTURE_SHOWN = """() => window.heliograph?.stats().state === "connected"
 _PICTURE = """async () => {
   const painted = document.getElementById("canvas");
   const shown = painted.hidden ? document.getElementById("screen") : painted;
-  const { width, height } = heliograph.stats();
+  const stats = heliograph.stats();
+  const width = Math.ceil(stats.width / stats.divisor), height = Math.ceil(stats.height / stats.divisor);
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(shown, 0, 0);

@@ -49,10 +49,21 @@ class FakeFrame:
 class FakeRing:
     """Publishes what a test gives it; the newest wins."""
 
-    def __init__(self, width: int, height: int, pixel_format: PixelFormat = "yuv420p", scanout_id: int = 0) -> None:
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        pixel_format: PixelFormat = "yuv420p",
+        scanout_id: int = 0,
+        source: tuple[int, int] | None = None,
+        divisor: int = 1,
+    ) -> None:
+        """`source`: what the guest shows, where that is larger by `divisor`."""
         self.scanout_id = scanout_id
         self.format: PixelFormat = pixel_format
         self.width, self.height = width, height
+        self.source_width, self.source_height = source or (width, height)
+        self.divisor = divisor
         self.coded_width, self.coded_height = (width + 1) // 2 * 2, (height + 3) // 4 * 4
         self.stride = (self.coded_width + 63) // 64 * 64
         self.held = 0

@@ -10,18 +10,22 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from guest_agent import virtio_gpu
-from guest_agent.memory import Region
+from guest_agent.memory import PAGE_BYTES, Region
 from guest_agent.virtio_gpu import Format, Rect, ResponseType
 from render_core import CursorImage, CursorMove, Device, Frame, FrameLink, Ring, ScanoutOff
 from streamer.config import vulkan_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 30.0
+TILE_ROWS = 16
 _HEADER = struct.Struct("<IHHII")
 
 
@@ -71,17 +75,41 @@ class Guest:
     def cursor(self, body: bytes) -> int:
         return virtio_gpu.response_type(self.ask(5, body)[1])
 
-    def show(self, resource_id: int, width: int, height: int, colour: int = 255) -> None:
+    def show(self, resource_id: int, width: int, height: int, colour: int = 255, scanout: int = 0) -> None:
         """Show a blob of one grey."""
-        region = Region("guest", width * height * 4)
-        self._regions.append(region)
+        region = self._add_region(width * height * 4)
         with region.map() as memory:
             memory[: width * height * 4] = bytes([colour]) * (width * height * 4)
-        _, body = self.ask(2, struct.pack("<QQQ", region.address, region.size_bytes, 0), region.fd)
-        assert virtio_gpu.response_type(body) == ResponseType.OK_NODATA
         size = region.size_bytes
         assert self.control(virtio_gpu.create_blob(resource_id, region.address, size)) == ResponseType.OK_NODATA
-        shown = virtio_gpu.set_scanout_blob(0, resource_id, width, height, Format.B8G8R8X8_UNORM)
+        self._set_scanout(scanout, resource_id, width, height)
+
+    def show_tiles(self, resource_id: int, height: int, tiles: npt.NDArray[np.uint8], order: Sequence[int]) -> None:
+        """Show a picture of any height in the memory of its tiles alone.
+
+        `tiles`: BGRX, (count, TILE_ROWS, width, 4) with rows of whole pages; `order` names one for each TILE_ROWS rows.
+        """
+        tile_bytes, width = tiles[0].nbytes, tiles.shape[2]
+        assert width * 4 % PAGE_BYTES == 0 and (len(order) - 1) * TILE_ROWS < height <= len(order) * TILE_ROWS
+        region = self._add_region(tiles.nbytes)
+        with region.map() as memory:
+            memory[: tiles.nbytes] = tiles.tobytes()
+        entries = b"".join(virtio_gpu.MEM_ENTRY.pack(region.address + tile * tile_bytes, tile_bytes) for tile in order)
+        blob = virtio_gpu.create_blob(resource_id, 0, len(order) * tile_bytes)
+        head = bytearray(blob[: -virtio_gpu.MEM_ENTRY.size])
+        struct.pack_into("<I", head, virtio_gpu.HEADER.size + 12, len(order))
+        assert self.control(bytes(head) + entries) == ResponseType.OK_NODATA
+        self._set_scanout(0, resource_id, width, height)
+
+    def _add_region(self, size_bytes: int) -> Region:
+        region = Region("guest", size_bytes)
+        self._regions.append(region)
+        _, body = self.ask(2, struct.pack("<QQQ", region.address, region.size_bytes, 0), region.fd)
+        assert virtio_gpu.response_type(body) == ResponseType.OK_NODATA
+        return region
+
+    def _set_scanout(self, scanout: int, resource_id: int, width: int, height: int) -> None:
+        shown = virtio_gpu.set_scanout_blob(scanout, resource_id, width, height, Format.B8G8R8X8_UNORM)
         assert self.control(shown) == ResponseType.OK_NODATA
 
     def flush(self, resource_id: int, x: int, y: int, width: int, height: int) -> None:

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "convert/convert.h"
+#include "convert/scale.h"
 #include "execute/import.h"
 #include "execute/resource.h"
 #include "handoff/frame_ring.h"
@@ -69,7 +70,7 @@ static enum rc_result create_exported(struct rc_bench *bench, const char *gpu) {
 enum rc_result rc_bench_create(const struct rc_bench_params *params, struct rc_bench **out) {
 	if (!params->width || !params->height || params->width > RC_MAX_SIZE || params->height > RC_MAX_SIZE ||
 		!rc_format_is_known(params->source_format) ||
-		(params->format != RC_FORMAT_I420 && params->format != RC_FORMAT_NV12)) {
+		(params->format != RC_FORMAT_I420 && params->format != RC_FORMAT_NV12) || params->divisor > RC_MAX_DIVISOR) {
 		return RC_ERROR_INVALID;
 	}
 	struct rc_bench *bench = calloc(1, sizeof(*bench));
@@ -85,7 +86,8 @@ enum rc_result rc_bench_create(const struct rc_bench_params *params, struct rc_b
 		.height = params->height,
 		.format = params->source_format,
 	};
-	bench->ring = rc_frame_ring_create(params->format, params->width, params->height);
+	const uint32_t divisor = params->divisor ? params->divisor : rc_scale_divisor(params->width, params->height);
+	bench->ring = rc_frame_ring_create(params->format, params->width, params->height, divisor);
 	enum rc_result ret = bench->picture.surface && bench->ring ? RC_OK : RC_ERROR_NOMEM;
 	ret = ret ? ret : rc_device_create(&bench->log, params->gpu, &bench->device);
 	ret = ret ? ret : rc_converter_create(bench->device, params->convert, &bench->converter);
@@ -163,6 +165,7 @@ static enum rc_result run_exported(struct rc_bench *bench, const struct rc_rect 
 		.coded_width = layout->coded_width,
 		.coded_height = layout->coded_height,
 		.stride = layout->stride,
+		.divisor = layout->divisor,
 	};
 	uint64_t begin = rc_now_ns();
 	enum rc_result ret = rc_converter_run(bench->converter, &bench->picture, &target, rects, count, &out->gpu_ns);
@@ -214,17 +217,18 @@ static enum rc_result run_ring(struct rc_bench *bench, const struct rc_damage *d
 enum rc_result rc_bench_run(
 	struct rc_bench *bench, const struct rc_rect *rects, uint32_t count, uint8_t *planes, struct rc_bench_result *out) {
 	const struct rc_ring_layout *layout = &bench->ring->layout;
-	struct rc_damage damage = {0};
-	const struct rc_rect all = {0, 0, layout->width, layout->height};
+	struct rc_damage source = {0}, damage;
+	const struct rc_rect all = {0, 0, layout->source_width, layout->source_height};
 	if (count == 0) {
-		rc_damage_add(&damage, &all);
+		rc_damage_add(&source, &all);
 	}
 	for (uint32_t i = 0; i < count; i++) {
-		if (!rc_rect_inside(&rects[i], layout->width, layout->height)) {
+		if (!rc_rect_inside(&rects[i], layout->source_width, layout->source_height)) {
 			return RC_ERROR_INVALID;
 		}
-		rc_damage_add(&damage, &rects[i]);
+		rc_damage_add(&source, &rects[i]);
 	}
+	rc_damage_scale(&source, layout->divisor, &damage);
 	*out = (struct rc_bench_result){0};
 	size_t bytes = (size_t)layout->stride * layout->coded_height * 3 / 2;
 	if (bench->export_type != RC_EXPORT_NONE) {

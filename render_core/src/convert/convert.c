@@ -6,6 +6,7 @@
 
 #include "convert/convert_cpu.h"
 #include "convert/convert_gpu.h"
+#include "convert/scale.h"
 #include "util/rect.h"
 
 struct rc_converter {
@@ -70,8 +71,8 @@ static struct rc_rect align_rect(
 	const struct rc_rect *rect, const struct rc_picture *picture, const struct rc_planes *planes, uint32_t step) {
 	uint32_t x0 = rect->x & ~(step - 1), y0 = rect->y & ~1u;
 	uint32_t x1 = rect->x + rect->width, y1 = rect->y + rect->height;
-	x1 = x1 >= picture->width ? planes->coded_width : (x1 + 1) & ~1u;
-	y1 = y1 >= picture->height ? planes->coded_height : (y1 + 1) & ~1u;
+	x1 = x1 >= rc_scaled(picture->width, planes->divisor) ? planes->coded_width : (x1 + 1) & ~1u;
+	y1 = y1 >= rc_scaled(picture->height, planes->divisor) ? planes->coded_height : (y1 + 1) & ~1u;
 	return (struct rc_rect){x0, y0, x1 - x0, y1 - y0};
 }
 
@@ -102,7 +103,8 @@ static bool use_gpu(struct rc_converter *converter, const struct rc_picture *pic
 		(uint64_t)planes->stride * planes->coded_height * 3 / 2 > converter->device->max_storage) {
 		return false;
 	}
-	if (planes->data && !converter->forced && total_area(rects, count) <= CPU_PIXELS) {
+	const uint64_t pixels = total_area(rects, count) * planes->divisor * planes->divisor;
+	if (planes->data && !converter->forced && pixels <= CPU_PIXELS) {
 		return false;
 	}
 	return import_source(converter, picture->surface);

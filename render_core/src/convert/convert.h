@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * RGB pictures to the video planes of a ring slot. BT.709 limited range, chroma is the mean of 2×2 pixels, the edge is repeated up to the
- * coded size. */
+ * coded size. A divisor makes the picture smaller first: a sample covers divisor × divisor pixels and is their mean. */
 #ifndef RC_CONVERT_H
 #define RC_CONVERT_H
 
@@ -26,6 +26,7 @@ struct rc_planes {
 	struct rc_import *import; /* the same memory for the GPU path, or NULL */
 	uint64_t import_offset;   /* of the slot in it */
 	uint32_t coded_width, coded_height, stride;
+	uint32_t divisor; /* 1..RC_MAX_DIVISOR: pixels of the source to a sample, each way */
 };
 
 static inline uint64_t rc_planes_chroma_offset(const struct rc_planes *planes) {
@@ -50,7 +51,7 @@ enum rc_convert_path rc_converter_path(const struct rc_converter *converter);
  * the device refuses (logged). The caller ends it with rc_import_destroy() before the memory goes. */
 struct rc_import *rc_converter_import_target(struct rc_converter *converter, uint8_t *data, uint64_t size);
 
-/* Convert `count` rectangles of the picture (in its pixels) into the slot. Returns when the planes are written. `gpu_ns` may be NULL.
+/* Convert `count` rectangles (in the slot's samples, inside the picture divided by the planes' divisor) into the slot. Returns when the planes are written. `gpu_ns` may be NULL.
  * RC_ERROR_DEVICE: only where planes->data is NULL; else the CPU takes over. */
 enum rc_result rc_converter_run(struct rc_converter *converter, const struct rc_picture *picture,
 	const struct rc_planes *planes, const struct rc_rect *rects, uint32_t count, uint64_t *gpu_ns);

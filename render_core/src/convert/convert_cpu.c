@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "convert/pixel_format.h"
+#include "convert/shrink.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -141,6 +142,29 @@ static uint32_t convert_vector(const struct row_pair *pair) {
 	return pair->begin;
 }
 
+static void convert_pair(const struct row_pair *pair) {
+	convert_scalar(pair, convert_vector(pair));
+}
+
+/* Convert rows `y` and `y` + 1 of a picture that is made smaller on the way, some columns at a time. */
+static void convert_shrunk(
+	const struct row_pair *pair, const struct rc_picture *picture, uint32_t divisor, uint32_t y) {
+	enum { COLUMNS = 512 }; /* both rows stay in the first cache */
+	uint8_t shrunk[2][COLUMNS * 4];
+	for (uint32_t x = pair->begin; x < pair->end; x += COLUMNS) {
+		const uint32_t count = pair->end - x < COLUMNS ? pair->end - x : COLUMNS;
+		struct row_pair part = {.end = count, .width = count, .order = pair->order};
+		for (uint32_t row = 0; row < 2; row++) {
+			rc_shrink_row(picture, divisor, x, y + row, count, shrunk[row]);
+			part.source[row] = shrunk[row];
+			part.luma[row] = pair->luma[row] + x;
+		}
+		part.chroma[0] = pair->chroma[0] + (pair->chroma[1] ? x / 2 : x);
+		part.chroma[1] = pair->chroma[1] ? pair->chroma[1] + x / 2 : NULL;
+		convert_pair(&part);
+	}
+}
+
 void rc_convert_cpu(const struct rc_picture *picture, const struct rc_planes *planes, const struct rc_rect *rect) {
 	const uint8_t *source = picture->surface->map + picture->offset;
 	uint8_t *chroma = planes->data + rc_planes_chroma_offset(planes);
@@ -160,6 +184,10 @@ void rc_convert_cpu(const struct rc_picture *picture, const struct rc_planes *pl
 		}
 		pair.chroma[0] = chroma + (size_t)(y / 2) * chroma_stride;
 		pair.chroma[1] = second ? second + (size_t)(y / 2) * chroma_stride : NULL;
-		convert_scalar(&pair, convert_vector(&pair));
+		if (planes->divisor > 1) {
+			convert_shrunk(&pair, picture, planes->divisor, y);
+		} else {
+			convert_pair(&pair);
+		}
 	}
 }

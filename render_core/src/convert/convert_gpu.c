@@ -21,7 +21,9 @@ struct rc_gpu_converter {
 	struct rc_device *device;
 	VkDescriptorSetLayout set_layout;
 	VkPipelineLayout pipeline_layout;
-	VkPipeline pipelines[2]; /* I420, NV12 */
+	VkShaderModule module;
+	VkPipeline pipelines[RC_MAX_DIVISOR]
+						[2]; /* by divisor - 1; I420, NV12. The first two are made at once, others when wanted */
 	VkDescriptorPool descriptor_pool;
 	VkDescriptorSet set;
 	VkCommandPool command_pool;
@@ -59,35 +61,40 @@ static VkResult create_layouts(struct rc_gpu_converter *gpu) {
 	return result ? result : vk->CreatePipelineLayout(gpu->device->device, &layout_info, NULL, &gpu->pipeline_layout);
 }
 
-static VkResult create_pipelines(struct rc_gpu_converter *gpu) {
-	struct rc_vulkan *vk = &gpu->device->vk;
+static VkResult create_module(struct rc_gpu_converter *gpu) {
 	const VkShaderModuleCreateInfo module_info = {
 		.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
 		.codeSize = sizeof(rgb_to_yuv420_spv),
 		.pCode = rgb_to_yuv420_spv,
 	};
-	VkShaderModule module = VK_NULL_HANDLE;
-	VkResult result = vk->CreateShaderModule(gpu->device->device, &module_info, NULL, &module);
+	return gpu->device->vk.CreateShaderModule(gpu->device->device, &module_info, NULL, &gpu->module);
+}
+
+static VkResult create_pipelines(struct rc_gpu_converter *gpu, uint32_t divisor) {
+	VkResult result = VK_SUCCESS;
 	for (uint32_t nv12 = 0; nv12 < 2 && result == VK_SUCCESS; nv12++) {
-		const VkBool32 value = nv12;
-		const VkSpecializationMapEntry entry = {.size = sizeof(value)};
+		const uint32_t values[2] = {nv12, divisor};
+		const VkSpecializationMapEntry entries[2] = {
+			{.constantID = 0, .offset = 0, .size = sizeof(values[0])},
+			{.constantID = 1, .offset = sizeof(values[0]), .size = sizeof(values[1])},
+		};
 		const VkSpecializationInfo specialization = {
-			.mapEntryCount = 1, .pMapEntries = &entry, .dataSize = sizeof(value), .pData = &value};
+			.mapEntryCount = 2, .pMapEntries = entries, .dataSize = sizeof(values), .pData = values};
 		const VkComputePipelineCreateInfo info = {
 			.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
 			.stage =
 				{
 					.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
 					.stage = VK_SHADER_STAGE_COMPUTE_BIT,
-					.module = module,
+					.module = gpu->module,
 					.pName = "main",
 					.pSpecializationInfo = &specialization,
 				},
 			.layout = gpu->pipeline_layout,
 		};
-		result = vk->CreateComputePipelines(gpu->device->device, VK_NULL_HANDLE, 1, &info, NULL, &gpu->pipelines[nv12]);
+		result = gpu->device->vk.CreateComputePipelines(
+			gpu->device->device, VK_NULL_HANDLE, 1, &info, NULL, &gpu->pipelines[divisor - 1][nv12]);
 	}
-	vk->DestroyShaderModule(gpu->device->device, module, NULL);
 	return result;
 }
 
@@ -142,7 +149,8 @@ struct rc_gpu_converter *rc_gpu_converter_create(struct rc_device *device) {
 	}
 	gpu->device = device;
 	VkResult result = create_layouts(gpu);
-	result = result ? result : create_pipelines(gpu);
+	result = result ? result : create_module(gpu);
+	result = result ? result : create_pipelines(gpu, 1);
 	result = result ? result : create_pools(gpu);
 	if (result != VK_SUCCESS) {
 		rc_log(device->log, RC_LOG_WARN, "convert: %s cannot run the convert shader (%d)", device->info.name, result);
@@ -167,8 +175,11 @@ void rc_gpu_converter_destroy(struct rc_gpu_converter *gpu) {
 	vk->DestroyFence(device, gpu->fence, NULL);
 	vk->DestroyCommandPool(device, gpu->command_pool, NULL);
 	vk->DestroyDescriptorPool(device, gpu->descriptor_pool, NULL);
-	vk->DestroyPipeline(device, gpu->pipelines[0], NULL);
-	vk->DestroyPipeline(device, gpu->pipelines[1], NULL);
+	for (uint32_t i = 0; i < RC_MAX_DIVISOR; i++) {
+		vk->DestroyPipeline(device, gpu->pipelines[i][0], NULL);
+		vk->DestroyPipeline(device, gpu->pipelines[i][1], NULL);
+	}
+	vk->DestroyShaderModule(device, gpu->module, NULL);
 	vk->DestroyPipelineLayout(device, gpu->pipeline_layout, NULL);
 	vk->DestroyDescriptorSetLayout(device, gpu->set_layout, NULL);
 	free(gpu);
@@ -207,8 +218,8 @@ static void record(struct rc_gpu_converter *gpu, const struct rc_picture *pictur
 	const struct rc_rect *rects, uint32_t count) {
 	struct rc_vulkan *vk = &gpu->device->vk;
 	struct rc_pixel_format order = rc_pixel_format(picture->format);
-	vk->CmdBindPipeline(
-		gpu->commands, VK_PIPELINE_BIND_POINT_COMPUTE, gpu->pipelines[planes->format == RC_FORMAT_NV12]);
+	vk->CmdBindPipeline(gpu->commands, VK_PIPELINE_BIND_POINT_COMPUTE,
+		gpu->pipelines[planes->divisor - 1][planes->format == RC_FORMAT_NV12]);
 	vk->CmdBindDescriptorSets(
 		gpu->commands, VK_PIPELINE_BIND_POINT_COMPUTE, gpu->pipeline_layout, 0, 1, &gpu->set, 0, NULL);
 	for (uint32_t i = 0; i < count; i++) {
@@ -257,6 +268,12 @@ bool rc_gpu_converter_run(struct rc_gpu_converter *gpu, const struct rc_picture 
 	const struct rc_planes *planes, const struct rc_rect *rects, uint32_t count, uint64_t *gpu_ns) {
 	struct rc_device *device = gpu->device;
 	struct rc_vulkan *vk = &device->vk;
+	if (!gpu->pipelines[planes->divisor - 1][1]) {
+		VkResult created = create_pipelines(gpu, planes->divisor);
+		if (created != VK_SUCCESS) {
+			return lose_device(device, created);
+		}
+	}
 	bind_buffers(gpu, picture, planes);
 	const VkCommandBufferBeginInfo begin = {
 		.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "convert/scale.h"
 #include "handoff/ring_memory.h"
 #include "util/memfd.h"
 #include "util/rect.h"
@@ -23,9 +24,12 @@ static bool layout_is_sane(const struct rc_ring_layout *l) {
 	bool sizes = l->width && l->height && l->width <= RC_MAX_SIZE && l->height <= RC_MAX_SIZE &&
 				 l->coded_width >= l->width && l->coded_width - l->width < 16 && l->coded_width % 2 == 0 &&
 				 l->coded_height >= l->height && l->coded_height - l->height < 16 && l->coded_height % 4 == 0;
+	bool scale = l->divisor && l->divisor <= RC_MAX_DIVISOR && l->source_width <= RC_MAX_SIZE &&
+				 l->source_height <= RC_MAX_SIZE && l->width == rc_scaled(l->source_width, l->divisor) &&
+				 l->height == rc_scaled(l->source_height, l->divisor);
 	bool planes = l->stride >= l->coded_width && l->stride % 64 == 0 && l->stride <= RC_MAX_SIZE + 64u &&
 				  (l->format == RC_FORMAT_I420 || l->format == RC_FORMAT_NV12);
-	if (!sizes || !planes || l->slot_count == 0 || l->slot_count > RC_RING_SLOTS) {
+	if (!sizes || !scale || !planes || l->slot_count == 0 || l->slot_count > RC_RING_SLOTS) {
 		return false;
 	}
 	uint64_t needed = (uint64_t)l->stride * l->coded_height * 3 / 2;

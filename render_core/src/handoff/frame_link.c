@@ -23,6 +23,7 @@ enum message_type {
 
 struct ring_message {
 	uint32_t scanout_id, generation, format, width, height, coded_width, coded_height, stride, slot_count, refresh_mhz;
+	uint32_t source_width, source_height, divisor, reserved;
 	uint64_t slot_offset, slot_size, memfd_size;
 };
 
@@ -61,6 +62,9 @@ static void handle_ring_changed(void *owner, struct rc_scanout *scanout) {
 		.stride = layout->stride,
 		.slot_count = layout->slot_count,
 		.refresh_mhz = scanout->refresh_mhz,
+		.source_width = layout->source_width,
+		.source_height = layout->source_height,
+		.divisor = layout->divisor,
 		.slot_offset = layout->slot_offset,
 		.slot_size = layout->slot_size,
 		.memfd_size = layout->memfd_size,

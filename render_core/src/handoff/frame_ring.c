@@ -8,14 +8,20 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "convert/scale.h"
 #include "execute/import.h"
 #include "util/clock.h"
 
-static void fill_layout(struct rc_ring_layout *layout, enum rc_format format, uint32_t width, uint32_t height) {
+static void fill_layout(struct rc_ring_layout *layout, enum rc_format format, uint32_t source_width,
+	uint32_t source_height, uint32_t divisor) {
+	const uint32_t width = rc_scaled(source_width, divisor), height = rc_scaled(source_height, divisor);
 	*layout = (struct rc_ring_layout){
 		.format = format,
 		.width = width,
 		.height = height,
+		.source_width = source_width,
+		.source_height = source_height,
+		.divisor = divisor,
 		.coded_width = (width + 1) & ~1u,
 		.coded_height = (height + 3) & ~3u,
 		.slot_count = RC_RING_SLOTS,
@@ -26,12 +32,12 @@ static void fill_layout(struct rc_ring_layout *layout, enum rc_format format, ui
 	layout->memfd_size = layout->slot_offset + layout->slot_size * layout->slot_count;
 }
 
-struct rc_frame_ring *rc_frame_ring_create(enum rc_format format, uint32_t width, uint32_t height) {
+struct rc_frame_ring *rc_frame_ring_create(enum rc_format format, uint32_t width, uint32_t height, uint32_t divisor) {
 	struct rc_frame_ring *ring = calloc(1, sizeof(*ring));
 	if (!ring) {
 		return NULL;
 	}
-	fill_layout(&ring->layout, format, width, height);
+	fill_layout(&ring->layout, format, width, height, divisor);
 	ring->map = MAP_FAILED;
 	ring->published = ring->writing = RC_RING_NONE;
 	ring->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -50,7 +56,7 @@ struct rc_frame_ring *rc_frame_ring_create(enum rc_format format, uint32_t width
 	ring->control->magic = RC_RING_MAGIC;
 	ring->control->slot_count = RC_RING_SLOTS;
 	atomic_store(&ring->control->newest, RC_RING_NONE);
-	const struct rc_rect all = {0, 0, width, height};
+	const struct rc_rect all = {0, 0, ring->layout.width, ring->layout.height};
 	for (uint32_t i = 0; i < RC_RING_SLOTS; i++) {
 		rc_damage_add(&ring->stale[i], &all);
 	}
@@ -131,6 +137,7 @@ bool rc_frame_ring_begin(struct rc_frame_ring *ring, struct rc_planes *planes, s
 		.coded_width = ring->layout.coded_width,
 		.coded_height = ring->layout.coded_height,
 		.stride = ring->layout.stride,
+		.divisor = ring->layout.divisor,
 	};
 	return true;
 }

@@ -23,11 +23,11 @@ struct rc_frame_ring {
 	uint32_t writing;                      /* slot between begin and publish, or RC_RING_NONE */
 };
 
-/* Make a ring for pictures of width × height. NULL: out of memory. */
-struct rc_frame_ring *rc_frame_ring_create(enum rc_format format, uint32_t width, uint32_t height);
+/* Make a ring for pictures of width × height, divided by `divisor` (1..RC_MAX_DIVISOR). NULL: out of memory. */
+struct rc_frame_ring *rc_frame_ring_create(enum rc_format format, uint32_t width, uint32_t height, uint32_t divisor);
 void rc_frame_ring_destroy(struct rc_frame_ring *ring);
 
-/* Note what changed in the picture: every slot is older by it. */
+/* Note what changed in the ring's picture, in its own pixels: every slot is older by it. */
 void rc_frame_ring_damage(struct rc_frame_ring *ring, const struct rc_damage *damage);
 
 /* Take a slot to write. `stale` gets what must be converted to bring it up to date. False: the consumer broke the rules and holds all

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "scanout/damage.h"
 
+#include "convert/scale.h"
 #include "util/rect.h"
 
 static uint64_t union_waste(const struct rc_rect *a, const struct rc_rect *b) {
@@ -45,5 +46,20 @@ void rc_damage_add(struct rc_damage *damage, const struct rc_rect *rect) {
 void rc_damage_add_all(struct rc_damage *damage, const struct rc_damage *other) {
 	for (uint32_t i = 0; i < other->count; i++) {
 		rc_damage_add(damage, &other->rects[i]);
+	}
+}
+
+void rc_damage_scale(const struct rc_damage *damage, uint32_t divisor, struct rc_damage *out) {
+	rc_damage_clear(out);
+	for (uint32_t i = 0; i < damage->count; i++) {
+		const struct rc_rect *from = &damage->rects[i];
+		const uint32_t x = from->x / divisor, y = from->y / divisor;
+		const struct rc_rect rect = {
+			.x = x,
+			.y = y,
+			.width = rc_scaled(from->x + from->width, divisor) - x,
+			.height = rc_scaled(from->y + from->height, divisor) - y,
+		};
+		rc_damage_add(out, &rect);
 	}
 }

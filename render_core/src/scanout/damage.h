@@ -18,4 +18,7 @@ static inline void rc_damage_clear(struct rc_damage *damage) {
 void rc_damage_add(struct rc_damage *damage, const struct rc_rect *rect);
 void rc_damage_add_all(struct rc_damage *damage, const struct rc_damage *other);
 
+/* Set `out` to what `damage` of a picture touches in the same picture at 1/divisor of its size. */
+void rc_damage_scale(const struct rc_damage *damage, uint32_t divisor, struct rc_damage *out);
+
 #endif

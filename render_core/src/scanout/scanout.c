@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "scanout/scanout.h"
 
+#include "convert/scale.h"
 #include "util/clock.h"
 #include "util/rect.h"
 
@@ -48,8 +49,8 @@ static void damage_all(struct rc_scanout *scanout) {
 
 static bool ring_fits(const struct rc_scanout *scanout) {
 	const struct rc_picture *picture = &scanout->picture;
-	return scanout->ring && picture->surface && scanout->ring->layout.width == picture->width &&
-		   scanout->ring->layout.height == picture->height;
+	return scanout->ring && picture->surface && scanout->ring->layout.source_width == picture->width &&
+		   scanout->ring->layout.source_height == picture->height;
 }
 
 /* Make the ring fit the picture, and say so. */
@@ -63,13 +64,18 @@ static void update_ring(struct rc_scanout *scanout) {
 		scanout->listener.turned_off(scanout->listener.owner, scanout);
 		return;
 	}
-	scanout->ring = rc_frame_ring_create(scanout->format, picture->width, picture->height);
+	const uint32_t divisor = rc_scale_divisor(picture->width, picture->height);
+	scanout->ring = rc_frame_ring_create(scanout->format, picture->width, picture->height, divisor);
 	if (!scanout->ring) {
 		rc_log(scanout->log, RC_LOG_ERROR, "scanout %u: no memory for a frame ring of %ux%u", scanout->id,
 			picture->width, picture->height);
 		rc_scanout_tell(scanout, RC_NEWS_PICTURE); /* tried again, later */
 		scanout->news_due_ns += RING_RETRY_NS;
 		return;
+	}
+	if (divisor > 1) {
+		rc_log(scanout->log, RC_LOG_INFO, "scanout %u: %ux%u is too large for a video: shown at 1/%u of its size",
+			scanout->id, picture->width, picture->height, divisor);
 	}
 	scanout->generation++;
 	damage_all(scanout);
@@ -233,8 +239,9 @@ static void convert(struct rc_scanout *scanout) {
 		ring->import = rc_converter_import_target(scanout->converter, ring->map, ring->layout.memfd_size);
 	}
 	struct rc_planes planes;
-	struct rc_damage stale;
-	rc_frame_ring_damage(scanout->ring, &scanout->damage);
+	struct rc_damage damage, stale;
+	rc_damage_scale(&scanout->damage, ring->layout.divisor, &damage);
+	rc_frame_ring_damage(scanout->ring, &damage);
 	if (!rc_frame_ring_begin(scanout->ring, &planes, &stale)) {
 		rc_log(scanout->log, RC_LOG_WARN, "scanout %u: the streamer holds every slot of the frame ring", scanout->id);
 		return;
@@ -247,7 +254,7 @@ static void convert(struct rc_scanout *scanout) {
 		return;
 	}
 	trace.gpu_done_ns = rc_now_ns();
-	rc_frame_ring_publish(scanout->ring, &scanout->damage, &trace);
+	rc_frame_ring_publish(scanout->ring, &damage, &trace);
 	rc_damage_clear(&scanout->damage);
 	scanout->flush_ns = 0;
 }

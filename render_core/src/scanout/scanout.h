@@ -56,7 +56,7 @@ struct rc_scanout {
 	uint32_t shown;            /* counts rc_scanout_show() */
 	const void *guest;         /* whose id that is: two transports may be connected; NULL with 0 */
 	struct rc_cursor cursor;
-	struct rc_damage damage; /* since the last published frame */
+	struct rc_damage damage; /* since the last published frame, in the picture's pixels */
 	uint64_t flush_ns;       /* oldest flush in it */
 
 	/* pacing */

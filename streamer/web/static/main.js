@@ -119,8 +119,8 @@ function ping() {
 }
 
 const handlers = {
-  screen: ({ width, height, coded_width: codedWidth, coded_height: codedHeight, resizable }) => {
-    screen.setSize(width, height, codedWidth, codedHeight);
+  screen: ({ width, height, coded_width: codedWidth, coded_height: codedHeight, divisor, resizable }) => {
+    screen.setSize(width, height, codedWidth, codedHeight, divisor);
     resizer.allowed = Boolean(resizable) && connection.role === "control";
   },
   cursor: (message) => cursor.set(message),
@@ -237,6 +237,7 @@ function stats() {
     takesTouch: pointer.takesTouch,
     width: screen.width,
     height: screen.height,
+    divisor: screen.divisor,
     fps: frameStats.fps,
     distinctFrames: frameStats.distinct,
     bitrateBps: frameStats.bitrateBps,

@@ -53,7 +53,7 @@ export class Overlay {
       bitrate = ((inbound.bytesReceived - last.bytesReceived) * 8000) / (inbound.timestamp - last.timestamp);
       soundRate = Math.max(0, (this.#last.soundBytes - last.soundBytes) * 8) / (inbound.timestamp - last.timestamp);
     }
-    this.#set("picture", `${stats.width}×${stats.height}`);
+    this.#set("picture", `${stats.width}×${stats.height}${stats.divisor > 1 ? ` at 1/${stats.divisor}` : ""}`);
     this.#set("frames", `${stats.fps} /s`);
     this.#set("bit rate", rate(bitrate));
     this.#set("target", rate(stats.targetBps));

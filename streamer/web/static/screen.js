@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where the guest's picture is on the page: fits it in, crops what the codec padded, and maps points back. */
 
-/** Geometry without the page, in CSS pixels; exported for tests. */
-export function fit(stageWidth, stageHeight, width, height, dpr) {
+/** Geometry without the page, in CSS pixels; exported for tests. The video has one pixel for `divisor` of the guest's each way. */
+export function fit(stageWidth, stageHeight, width, height, dpr, divisor = 1) {
   let scale = Math.min(stageWidth / width, stageHeight / height);
-  // One guest pixel on one device pixel is sharp: take it when it fits within a pixel of rounding.
-  const exact = 1 / dpr;
+  // One pixel of the video on one device pixel is sharp: take it when it fits within a pixel of rounding.
+  const exact = 1 / (dpr * divisor);
   if (Math.abs(scale - exact) * Math.max(width, height) <= 1.5) scale = exact;
   const snap = (value) => Math.round(value * dpr) / dpr;
   return {
@@ -24,7 +24,7 @@ export class Screen extends EventTarget {
   #still;
   #isPainted;
   #canvas;
-  #size = { width: 1280, height: 720, codedWidth: 1280, codedHeight: 720 };
+  #size = { width: 1280, height: 720, codedWidth: 1280, codedHeight: 720, divisor: 1 };
   #isKnown = false;
 
   /** @param {boolean} isPainted whether somebody paints the picture into the canvas, which lies over the video then */
@@ -51,6 +51,8 @@ export class Screen extends EventTarget {
 
   get width() { return this.#size.width; }
   get height() { return this.#size.height; }
+  /** How many of the guest's pixels, each way, one of the video's shows: more than 1 where the guest's screen is too large for a video. */
+  get divisor() { return this.#size.divisor; }
   /** CSS pixels of one guest pixel. */
   get scale() { return this.#frame.getBoundingClientRect().width / this.#size.width; }
   /** Whether a canvas shows the picture, not the video element. */
@@ -64,11 +66,14 @@ export class Screen extends EventTarget {
   /** What shows the picture. */
   get #source() { return this.#isPainted ? this.#canvas : this.#video; }
 
-  /** Sets the guest's true size and the coded size of the stream. */
-  setSize(width, height, codedWidth, codedHeight) {
-    const sizes = [width, height, codedWidth, codedHeight];
+  /** Sets the guest's true size, the coded size of the stream, and how much smaller that shows it. */
+  setSize(width, height, codedWidth, codedHeight, divisor = 1) {
+    const sizes = [width, height, codedWidth, codedHeight, divisor];
     if (!sizes.every((value) => Number.isInteger(value) && value > 0 && value <= 16384)) return;
-    this.#size = { width, height, codedWidth: Math.max(width, codedWidth), codedHeight: Math.max(height, codedHeight) };
+    const padded = (pixels, coded) => Math.max(Math.ceil(pixels / divisor), coded);
+    this.#size = {
+      width, height, codedWidth: padded(width, codedWidth), codedHeight: padded(height, codedHeight), divisor,
+    };
     this.#isKnown = true;
     this.layout();
   }
@@ -94,14 +99,14 @@ export class Screen extends EventTarget {
   release() { this.#still.hidden = true; }
 
   layout() {
-    const { width, height, codedWidth, codedHeight } = this.#size;
-    const box = fit(this.#stage.clientWidth, this.#stage.clientHeight, width, height, devicePixelRatio);
+    const { width, height, codedWidth, codedHeight, divisor } = this.#size;
+    const box = fit(this.#stage.clientWidth, this.#stage.clientHeight, width, height, devicePixelRatio, divisor);
     Object.assign(this.#frame.style, {
       left: `${box.left}px`, top: `${box.top}px`, width: `${box.width}px`, height: `${box.height}px`,
     });
     for (const { style } of [this.#video, this.#canvas, this.#still]) {
-      style.width = `${codedWidth * box.scale}px`;
-      style.height = `${codedHeight * box.scale}px`;
+      style.width = `${codedWidth * divisor * box.scale}px`;
+      style.height = `${codedHeight * divisor * box.scale}px`;
     }
     this.#frame.style.visibility = this.#isKnown ? "visible" : "hidden";
     this.dispatchEvent(new Event("layout"));

@@ -57,7 +57,26 @@ static void test_joins_neighbours(void) {
 	CHECK(damage.count == 1 && damage.rects[0].width == 16 && damage.rects[0].height == 16);
 }
 
+/* Each pixel of the small picture that has something of the damage in it, and no rectangle outside of that picture. */
+static void test_scaled_damage_grows_outwards(void) {
+	for (uint32_t divisor = 1; divisor <= RC_MAX_DIVISOR; divisor++) {
+		for (uint32_t x = 0; x < 13; x++) {
+			for (uint32_t width = 1; width <= 13 - x; width++) {
+				struct rc_damage damage = {0}, scaled;
+				const struct rc_rect rect = {x, 12 - x, width, 1};
+				rc_damage_add(&damage, &rect);
+				rc_damage_scale(&damage, divisor, &scaled);
+				CHECK(scaled.count == 1);
+				const struct rc_rect *got = &scaled.rects[0];
+				CHECK(got->x == x / divisor && got->x + got->width - 1 == (x + width - 1) / divisor);
+				CHECK(got->y == (12 - x) / divisor && got->height == 1);
+			}
+		}
+	}
+}
+
 int main(void) {
+	test_scaled_damage_grows_outwards();
 	test_covers_everything();
 	test_keeps_distant_rectangles_apart();
 	test_joins_neighbours();

@@ -17,7 +17,9 @@ from render_core import CursorMove, FrameLink, InvalidError, LinkClosedError, Li
 WIDTH, HEIGHT, STRIDE = 64, 32, 64
 SLOT = 4096
 SIZE = 4096 + 4 * SLOT
-RING = (0, 1, 1, WIDTH, HEIGHT, WIDTH, HEIGHT, STRIDE, 4, 60_000, 4096, SLOT, SIZE)
+# The guest shows 127x63, at half its size.
+RING = (0, 1, 1, WIDTH, HEIGHT, WIDTH, HEIGHT, STRIDE, 4, 60_000, 127, 63, 2, 4096, SLOT, SIZE)
+RING_FORMAT = "<13I4x3Q"
 FREE, READY, HELD = 0, 2, 3
 
 
@@ -95,7 +97,7 @@ def memory() -> Iterator[Memory]:
 
 
 def receive_ring(worker: Worker, memory: Memory) -> Ring:
-    worker.send(0x8001, struct.pack("<10I3Q", *RING), (memory.fd, memory.event_fd))
+    worker.send(0x8001, struct.pack(RING_FORMAT, *RING), (memory.fd, memory.event_fd))
     (ring,) = worker.link.receive()
     assert isinstance(ring, Ring)
     return ring
@@ -103,6 +105,7 @@ def receive_ring(worker: Worker, memory: Memory) -> Ring:
 
 def test_frames_are_taken_once_and_given_back(memory: Memory, worker: Worker) -> None:
     ring = receive_ring(worker, memory)
+    assert (ring.source_width, ring.source_height, ring.divisor, ring.width, ring.height) == (127, 63, 2, WIDTH, HEIGHT)
     assert ring.acquire() is None
     memory.publish(2, 7, struct.pack("<4I", 1, 2, 3, 4), 1)
     frame = ring.acquire()
@@ -155,18 +158,21 @@ def test_an_eventfd_that_was_made_blocking_does_not_stop_us(memory: Memory, work
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [(0, 16), (2, 3), (3, 0), (3, 65), (5, 63), (6, 33), (7, 32), (8, 5), (8, 0), (9, 0), (10, 0), (11, 100), (12, 1)],
+    [
+        *((0, 16), (2, 3), (3, 0), (3, 65), (5, 63), (6, 33), (7, 32), (8, 5), (8, 0), (9, 0)),
+        *((10, 126), (10, 129), (11, 0), (11, 65), (12, 0), (12, 1), (12, 7), (13, 0), (14, 100), (15, 1)),
+    ],
 )
 def test_rings_that_cannot_be_are_refused(memory: Memory, worker: Worker, field: int, value: int) -> None:
     fields = list(RING)
     fields[field] = value
-    worker.send(0x8001, struct.pack("<10I3Q", *fields), (memory.fd, memory.event_fd))
+    worker.send(0x8001, struct.pack(RING_FORMAT, *fields), (memory.fd, memory.event_fd))
     with pytest.raises(LinkError):
         worker.link.receive()
 
 
 def test_a_ring_without_its_fds_is_refused(memory: Memory, worker: Worker) -> None:
-    body = struct.pack("<10I3Q", *RING)
+    body = struct.pack(RING_FORMAT, *RING)
     unsealed = memfd(SIZE, 0)
     reader, writer = os.pipe()
     for fds in ((), (memory.fd,), (memory.fd, reader), (unsealed, memory.event_fd), (memory.fd,) * 6):

@@ -31,7 +31,7 @@ static struct rc_consumer *consume(const struct rc_frame_ring *ring) {
 }
 
 static void test_newest_wins(void) {
-	struct rc_frame_ring *ring = rc_frame_ring_create(RC_FORMAT_I420, WIDTH, HEIGHT);
+	struct rc_frame_ring *ring = rc_frame_ring_create(RC_FORMAT_I420, WIDTH, HEIGHT, 1);
 	struct rc_consumer *consumer = consume(ring);
 	struct rc_frame frame;
 	CHECK(rc_consumer_acquire(consumer, &frame) == RC_AGAIN);
@@ -55,7 +55,7 @@ static void test_newest_wins(void) {
 }
 
 static void test_a_consumer_that_holds_everything_blocks_nobody(void) {
-	struct rc_frame_ring *ring = rc_frame_ring_create(RC_FORMAT_NV12, WIDTH, HEIGHT);
+	struct rc_frame_ring *ring = rc_frame_ring_create(RC_FORMAT_NV12, WIDTH, HEIGHT, 1);
 	struct rc_consumer *consumer = consume(ring);
 	struct rc_frame frames[RC_RING_SLOTS];
 	uint32_t held = 0;
@@ -70,7 +70,7 @@ static void test_a_consumer_that_holds_everything_blocks_nobody(void) {
 }
 
 static void test_stale_is_what_changed_since_the_slot_was_written(void) {
-	struct rc_frame_ring *ring = rc_frame_ring_create(RC_FORMAT_I420, WIDTH, HEIGHT);
+	struct rc_frame_ring *ring = rc_frame_ring_create(RC_FORMAT_I420, WIDTH, HEIGHT, 1);
 	struct rc_consumer *consumer = consume(ring);
 	struct rc_frame frame;
 	for (uint8_t i = 0; i < 2 * RC_RING_SLOTS; i++) { /* every slot is written once: nothing is stale but by damage */
@@ -94,7 +94,7 @@ static void test_stale_is_what_changed_since_the_slot_was_written(void) {
 }
 
 static void test_refuses_layouts_that_cannot_be(void) {
-	struct rc_frame_ring *ring = rc_frame_ring_create(RC_FORMAT_I420, WIDTH, HEIGHT);
+	struct rc_frame_ring *ring = rc_frame_ring_create(RC_FORMAT_I420, WIDTH, HEIGHT, 1);
 	struct rc_consumer *consumer;
 	struct rc_ring_layout layout = ring->layout;
 	layout.slot_size += 4096;
@@ -103,13 +103,22 @@ static void test_refuses_layouts_that_cannot_be(void) {
 	layout.stride = 32;
 	CHECK(rc_consumer_create(&layout, ring->memfd, &consumer) == RC_ERROR_INVALID);
 	layout = ring->layout;
+	layout.divisor = 2;
+	CHECK(rc_consumer_create(&layout, ring->memfd, &consumer) == RC_ERROR_INVALID);
+	layout.source_width = 2 * WIDTH;
+	layout.source_height = 2 * HEIGHT - 1;
+	CHECK(rc_consumer_create(&layout, ring->memfd, &consumer) == RC_OK);
+	rc_consumer_destroy(consumer);
+	layout.divisor = 0;
+	CHECK(rc_consumer_create(&layout, ring->memfd, &consumer) == RC_ERROR_INVALID);
+	layout = ring->layout;
 	layout.slot_count = 1000;
 	CHECK(rc_consumer_create(&layout, ring->memfd, &consumer) == RC_ERROR_INVALID);
 	rc_frame_ring_destroy(ring);
 }
 
 static void test_a_hostile_producer_is_survived(void) {
-	struct rc_frame_ring *ring = rc_frame_ring_create(RC_FORMAT_I420, WIDTH, HEIGHT);
+	struct rc_frame_ring *ring = rc_frame_ring_create(RC_FORMAT_I420, WIDTH, HEIGHT, 1);
 	struct rc_consumer *consumer = consume(ring);
 	struct rc_frame frame;
 	atomic_store(&ring->control->newest, 77);
@@ -134,7 +143,7 @@ static void *produce(void *argument) {
 }
 
 static void test_no_torn_frames_between_threads(void) {
-	struct rc_frame_ring *ring = rc_frame_ring_create(RC_FORMAT_I420, WIDTH, HEIGHT);
+	struct rc_frame_ring *ring = rc_frame_ring_create(RC_FORMAT_I420, WIDTH, HEIGHT, 1);
 	struct rc_consumer *consumer = consume(ring);
 	pthread_t thread;
 	CHECK(pthread_create(&thread, NULL, produce, ring) == 0);

@@ -7,7 +7,7 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from render_core import Rect
-from streamer.encode.encoder import CLOCK_RATE, EncodedFrame, Encoder, EncoderError, EncoderSettings, Planes
+from streamer.encode.encoder import CLOCK_RATE, Encoder, EncoderError, EncoderSettings, Planes
 from streamer.encode.probe import open_encoder
 from streamer.encode.profiles import profile_by_name
 from streamer.pipeline import (
@@ -28,60 +28,21 @@ from streamer.pipeline import (
 )
 from streamer.rtc.track import StreamFrame
 from streamer.slow_stream import SlowStream
+from tests.support.fake_encoder import FakeEncoder
 from tests.support.fake_frame_link import FakeRing, FakeTrace
 from tests.support.streaming import wait_until
-
-
-class SlowEncoder:
-    """An encoder that does nothing until it is let go on, and then says what it saw."""
-
-    name = "slow"
-    bitrate_bps = 1_000_000
-
-    def __init__(self, settings: EncoderSettings, gate: threading.Semaphore | None) -> None:
-        self.settings = settings
-        self._gate = gate
-        self.seen: list[int] = []
-        self.damages: list[Sequence[Rect] | None] = []
-        self.is_busy = False
-        self.is_refined = False
-        self.follows_damage = True
-
-    def encode(
-        self,
-        planes: Planes,
-        *,
-        damage: Sequence[Rect] | None = None,
-        keyframe: bool,
-        pts: int,
-        refine: bool = False,
-    ) -> EncodedFrame | None:
-        self.damages.append(damage)
-        self.is_busy = True
-        if self._gate is not None:
-            assert self._gate.acquire(timeout=30)
-        self.seen.append(int(planes[0, 0]))
-        self.is_busy = False
-        return EncodedFrame(b"x" * 10_000, keyframe or len(self.seen) == 1, pts)
-
-    def is_instant(self, damage: Sequence[Rect] | None) -> bool:
-        return False
-
-    def set_bitrate(self, bitrate_bps: int) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class Bench:
     def __init__(self, gate: threading.Semaphore | None = None, **options: Any) -> None:
         self.frames: list[StreamFrame] = []
         self.failures: list[str] = []
-        self.encoders: list[SlowEncoder] = []
+        self.encoders: list[FakeEncoder] = []
         self._gate = gate
         self.pipeline = Pipeline(self._open, self.frames.append, self.failures.append, fps=60, **options)
 
     def _open(self, settings: EncoderSettings) -> Encoder:
-        self.encoders.append(SlowEncoder(settings, self._gate))
+        self.encoders.append(FakeEncoder(settings, gate=self._gate, follows_damage=True))
         return self.encoders[-1]
 
 
@@ -115,10 +76,10 @@ async def test_the_newest_frame_wins_and_at_most_two_are_held() -> None:
 
 async def test_an_encoder_with_threads_of_its_own_number_stays_open() -> None:
     bench = Bench()
-    opened: list[SlowEncoder] = []
+    opened: list[FakeEncoder] = []
 
     def open_with_threads(settings: EncoderSettings) -> Encoder:
-        opened.append(SlowEncoder(replace(settings, threads=settings.threads + 5), None))
+        opened.append(FakeEncoder(replace(settings, threads=settings.threads + 5), follows_damage=True))
         return opened[-1]
 
     bench.pipeline._open_encoder = open_with_threads
@@ -301,7 +262,7 @@ async def test_a_failing_encoder_is_opened_again_and_told_of_once() -> None:
         opened += 1
         if failing:
             raise EncoderError("not today")
-        return SlowEncoder(settings, None)
+        return FakeEncoder(settings, follows_damage=True)
 
     pipeline = Pipeline(open_one, frames.append, failures.append, fps=60)
     ring = FakeRing(64, 64)
@@ -373,10 +334,10 @@ async def test_a_frame_waits_until_it_may_go_and_is_the_newest_then() -> None:
 
 
 async def test_slow_viewers_pictures_are_fewer_and_of_an_encoder_of_their_own() -> None:
-    slow_encoders: list[SlowEncoder] = []
+    slow_encoders: list[FakeEncoder] = []
 
     def open_slow(settings: EncoderSettings) -> Encoder:
-        slow_encoders.append(SlowEncoder(settings, None))
+        slow_encoders.append(FakeEncoder(settings, follows_damage=True))
         return slow_encoders[-1]
 
     stream = SlowStream(open_slow)

@@ -7,6 +7,7 @@ import asyncio
 
 from guest_agent.messages import Button, Clipboard, Key, Message, Motion, Relative, Sound
 from render_core import CursorImage
+from tests.support.fake_frame_link import FakeRing
 from tests.support.streaming import AiortcViewer, session_bench, wait_until
 
 
@@ -36,6 +37,31 @@ async def test_a_size_that_changes_needs_no_new_connection() -> None:
             assert (screen["coded_width"], screen["coded_height"]) == (402, 304)
             assert ring.is_closed and ring.held == 0
             assert not bench.closed
+
+
+async def test_a_viewer_hears_what_the_guest_shows_and_how_much_smaller_it_comes() -> None:
+    async with session_bench() as bench:
+        await bench.show(320, 240)
+        ring = FakeRing(321, 241, source=(1283, 961), divisor=4)
+        bench.link.post(ring)
+        async with AiortcViewer(bench, 1) as viewer:
+            ring.publish(ring.picture(60))
+            await viewer.wait_for_luma(60)
+            assert (viewer.frames[-1].width, viewer.frames[-1].height) == (322, 244)
+            screen = viewer.received("screen")[-1]
+            assert (screen["width"], screen["height"], screen["divisor"]) == (1283, 961, 4)
+            assert (screen["coded_width"], screen["coded_height"]) == (322, 244)
+
+
+async def test_a_ring_too_large_for_browsers_is_refused() -> None:
+    async with session_bench() as bench:
+        ring = await bench.show(4096, 2305)
+        async with AiortcViewer(bench, 1) as viewer:
+            assert "too large" in (await viewer.wait_for("status"))["message"]
+            assert ring.is_closed
+            ring = await bench.show(320, 240)
+            ring.publish(ring.picture(60))
+            await viewer.wait_for_luma(60)
 
 
 async def test_nobody_watching_means_no_frames_and_no_encoding() -> None:

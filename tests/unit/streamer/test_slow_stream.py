@@ -3,53 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 
-from render_core import Rect
-from streamer.encode.encoder import EncodedFrame, Encoder, EncoderError, EncoderSettings, Planes
+from streamer.encode.encoder import Encoder, EncoderError, EncoderSettings
 from streamer.slow_stream import MAX_FPS, MIN_REOPEN_NS, NS, SlowStream
+from tests.support.fake_encoder import FakeEncoder
 
 SETTINGS = EncoderSettings(width=640, height=360, pixel_format="yuv420p", fps=60, bitrate_bps=20_000_000)
 PLANES = np.zeros((540, 640), np.uint8)
-
-
-class FakeEncoder:
-    name = "fake"
-    follows_damage = False
-    is_refined = True
-
-    def __init__(self, settings: EncoderSettings, *, fails: bool = False) -> None:
-        self.settings = settings
-        self.bitrate_bps = settings.bitrate_bps
-        self.keyframes: list[bool] = []
-        self.is_closed = False
-        self._fails = fails
-
-    def is_instant(self, damage: Sequence[Rect] | None) -> bool:
-        return False
-
-    def encode(
-        self,
-        planes: Planes,
-        *,
-        damage: Sequence[Rect] | None = None,
-        keyframe: bool,
-        pts: int,
-        refine: bool = False,
-    ) -> EncodedFrame | None:
-        if self._fails:
-            raise EncoderError("it fails")
-        self.keyframes.append(keyframe or not self.keyframes)
-        return EncodedFrame(b"x", self.keyframes[-1], pts)
-
-    def set_bitrate(self, bitrate_bps: int) -> None:
-        self.bitrate_bps = bitrate_bps
-
-    def close(self) -> None:
-        self.is_closed = True
 
 
 class Bench:
