@@ -334,7 +334,9 @@ static bool read_pictures(struct rc_virtio_gpu *gpu) {
 			.r = {.width = resource->width, .height = rows < resource->height ? (uint32_t)rows : resource->height},
 			.resource_id = resource->id,
 		};
-		complete &= rows && execute(gpu, (const uint8_t *)&transfer, sizeof(transfer));
+		if (rows) {
+			complete &= execute(gpu, (const uint8_t *)&transfer, sizeof(transfer));
+		}
 	}
 	return complete;
 }
