@@ -25,6 +25,8 @@ from tests.support.vm import GuestError, GuestJob
 SCENES = ("draw", "flip")
 ROUNDS = 3
 SETTLE_S = 2.0
+# Of the session's rate. Guest and display tick by themselves: so every picture has another phase between the two.
+GUEST_RATE = 0.95
 _NS_A_MS = 1e6
 _FAILURES = (GuestError, NoClockError, NoPictureError, ProductError, RfbError)
 
@@ -79,7 +81,7 @@ def _start_program(machine: RunningMachine, scene: str, size: tuple[int, int], f
         said = kms.do("mode 0 preferred")
         if f"{size[0]}x{size[1]}" not in said:
             raise GuestError(f"the guest's screen does not prefer {size[0]}x{size[1]}: {said}")
-        kms.write(f"{scene} 0 0 {fps}\n".encode())
+        kms.write(f"{scene} 0 0 {round(fps * GUEST_RATE)}\n".encode())
     except GuestError:
         kms.kill()
         raise
@@ -200,7 +202,13 @@ async def run(
                         f"{label}: page {page.p50:.1f}/{page.p95:.1f} ms, handoff {handoff.p50:.1f}/{handoff.p95:.1f} "
                         f"ms, {found.shown_per_s:.1f}/s, CPU {found.cpu_qemu * 100:.0f} + {found.cpu_rest * 100:.0f} %"
                     )
-    settings: dict[str, Value] = {"size": size, "fps": fps, "rounds": rounds, "seconds a round": seconds}
+    settings: dict[str, Value] = {
+        "size": size,
+        "fps": fps,
+        "guest's rate": round(fps * GUEST_RATE),
+        "rounds": rounds,
+        "seconds a round": seconds,
+    }
     return result(standings, settings, notes)
 
 
