@@ -35,6 +35,9 @@ _log = logging.getLogger(__name__)
 
 # QEMU answers when its main loop is free: a guest's disk, or a render worker that is being replaced, may hold it.
 _QMP_PATIENCE_S = 30.0
+# Two who take the display's connection from each other shall not do it as fast as they can; a QEMU that ends is told
+# by its end first.
+_RECONNECT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +182,7 @@ class VmAgent:
         guest = MachineGuest(machine_input, sizes, machine.clipboard, has_sound)
         self._streamer = StreamerServer(self._settings.agent_fd, guest)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_serve_clipboard(machine))
+            tasks.create_task(_keep_display(machine))
             if sound is not None:
                 tasks.create_task(sound.run())
             if agent_path is not None:
@@ -201,11 +204,17 @@ class VmAgent:
             self._streamer.send(Clipboard(text))
 
 
-async def _serve_clipboard(machine: _Machine) -> None:
-    try:
-        await machine.by_qemu.run(machine.display.connection)
-    except DBusError as error:
-        _log.info("no clipboard by QEMU: %s", error)
+async def _keep_display(machine: _Machine) -> None:
+    """Serve the clipboard on the control connection, and make that anew when it was lost to another's: QEMU has one."""
+    while True:
+        try:
+            await machine.by_qemu.run(machine.display.connection)
+        except DBusError as error:
+            _log.info("no clipboard by QEMU: %s", error)
+        await machine.display.wait_closed()
+        _log.warning("QEMU has dropped the D-Bus display's connection: connecting again")
+        await asyncio.sleep(_RECONNECT_S)
+        await machine.display.reopen()
 
 
 async def _watch(qemu: QemuProcess, control: GatewayLink) -> None:

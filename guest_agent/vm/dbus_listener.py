@@ -28,6 +28,8 @@ LISTENER_MAP = "org.qemu.Display1.Listener.Unix.Map"
 MAX_GIVEN_CURSOR_SIZE = 1024
 # What a merged damage may have before it is taken.
 MAX_RECTS = 8
+# How long the update that ends a page flip is waited for.
+FLIP_S = 0.005
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +77,7 @@ class Listener:
         self._cursor_place = (0, 0)
         self._is_cursor_changed = True
         self._is_told = False
+        self._is_flip_awaited = False
         self._refused = ""
         methods = {
             (LISTENER, "Scanout"): Method("uuuuay", self._scanout),
@@ -109,13 +112,17 @@ class Listener:
 
     def _show(self, picture: Picture) -> None:
         with self._lock:
-            if self._picture is not None:
-                self._picture.close()
+            old = self._picture
             self._picture = picture
             self._is_other = True
             self._damage.clear()
             self._refused = ""
-            self._tell()
+            if old is not None:
+                old.close()
+            if old is not None and old.layout == picture.layout:
+                self._tell_later()
+            else:
+                self._tell()
 
     def _update(self, message: Incoming) -> Answer | None:
         x, y, width, height, stride_bytes, pixman_format, data = message.body
@@ -198,7 +205,21 @@ class Listener:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._handle_changed)
 
+    def _tell_later(self) -> None:
+        """A page flip is told by two calls, and the second one is about to come: they are one change, not two, of which
+        the second would wait for the first one's flush."""
+        if not self._is_flip_awaited:
+            self._is_flip_awaited = True
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._loop.call_later, FLIP_S, self._end_flip)
+
     # On the loop's thread.
+
+    def _end_flip(self) -> None:
+        with self._lock:
+            self._is_flip_awaited = False
+            if self._is_other:
+                self._tell()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -239,7 +260,8 @@ class Listener:
                 for rect in rects:
                     self._picture.read_rows(rect.y, rect.height, target[rect.y * stride :])
             except OSError as error:
-                _log.warning("%s: %s", self._name, error)
+                # Its words alone: who keeps the error keeps a view of the memory.
+                _log.warning("%s: %s", self._name, str(error))
                 return False
         return True
 

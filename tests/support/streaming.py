@@ -19,7 +19,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av import VideoFrame
 
 from guest_agent.link import Link
-from guest_agent.messages import STREAMER_TO_AGENT, CloseViewer, Message, Signal
+from guest_agent.messages import STREAMER_TO_AGENT, CloseViewer, Message, Shown, Signal
 from streamer.encode.profiles import profile_by_name
 from streamer.rtc import overrides
 from streamer.screen import ScreenSettings
@@ -214,3 +214,12 @@ class AiortcViewer:
     async def wait_for_luma(self, value: int) -> None:
         """Wait until the picture's middle is about that bright."""
         await wait_until(lambda: abs(self.luma() - value) <= 3)
+
+
+async def next_input(agent: Link) -> Message:
+    """Return what the agent is told next, but for what is shown."""
+    async with asyncio.timeout(WAIT_S):
+        while isinstance(message := await agent.receive(), Shown):
+            pass
+    assert message is not None
+    return message

@@ -11,7 +11,7 @@ from guest_agent.messages import Button, Motion, Pointer, Touch
 from render_core import CursorImage, ScanoutOff
 from streamer import screen as screen_module
 from tests.support.fake_frame_link import FakeRing
-from tests.support.streaming import AiortcViewer, SessionBench, session_bench, wait_until
+from tests.support.streaming import AiortcViewer, SessionBench, next_input, session_bench, wait_until
 
 
 def ids(viewer: AiortcViewer) -> list[int]:
@@ -159,17 +159,17 @@ async def test_pointers_touches_and_cursors_belong_to_an_output() -> None:
                     lambda: second.received("pointer")[-1]["touch"] and first.received("pointer")[-1]["touch"]
                 )
                 second.send("motion", type="motion", seq=1, x=10, y=20)
-                assert await agent.receive() == Motion(10, 20, 1)
+                assert await next_input(agent) == Motion(10, 20, 1)
                 first.send("motion", type="motion", seq=1, x=10, y=20)
-                assert await agent.receive() == Motion(10, 20, 0)
+                assert await next_input(agent) == Motion(10, 20, 0)
                 before = bench.link.expected
                 second.send("control", type="button", button=1, down=True, x=11, y=21)
-                assert [await agent.receive() for _ in range(2)] == [Motion(11, 21, 1), Button(1, True)]
+                assert [await next_input(agent) for _ in range(2)] == [Motion(11, 21, 1), Button(1, True)]
                 # What comes of it may show on either.
                 assert bench.link.expected == before + 2
                 second.send("control", type="touch", id=3, phase="down", x=1, y=2)
-                assert await agent.receive() == Touch(0, "down", 1, 2, 1)
-            assert {await agent.receive() for _ in range(2)} == {Touch(0, "cancel", 1, 2, 1), Button(1, False)}
+                assert await next_input(agent) == Touch(0, "down", 1, 2, 1)
+            assert {await next_input(agent) for _ in range(2)} == {Touch(0, "cancel", 1, 2, 1), Button(1, False)}
 
 
 async def test_a_viewer_may_change_its_output_by_another_offer() -> None:

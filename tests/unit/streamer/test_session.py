@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import asyncio
 
-from guest_agent.messages import Button, Clipboard, Key, Message, Motion, Relative, Sound
+from guest_agent.messages import Button, Clipboard, Key, Message, Motion, Relative, Shown, Sound
 from render_core import CursorImage
 from tests.support.fake_frame_link import FakeRing
-from tests.support.streaming import AiortcViewer, session_bench, wait_until
+from tests.support.streaming import AiortcViewer, next_input, session_bench, wait_until
 
 
 async def test_a_viewer_sees_the_colour_that_the_ring_holds() -> None:
@@ -160,14 +160,14 @@ async def test_input_reaches_the_agent_and_what_is_held_is_released_when_the_vie
             received: list[Message] = []
             async with AiortcViewer(bench, 1) as viewer:
                 viewer.send("motion", type="relative", seq=1, x=5, y=7)
-                received.append(await _next(agent.receive()))
+                received.append(await next_input(agent))
                 viewer.send("motion", type="relative", seq=3, x=8, y=7)
-                received.append(await _next(agent.receive()))
+                received.append(await next_input(agent))
                 viewer.send("control", type="key", key="A", code="KeyA", location=0, down=True)
                 viewer.send("control", type="button", button=1, down=True, x=10, y=20)
                 viewer.send("control", type="clipboard", text="half ", more=True)
                 viewer.send("control", type="clipboard", text="whole")
-                received += [await _next(agent.receive()) for _ in range(4)]
+                received += [await next_input(agent) for _ in range(4)]
             assert received == [
                 Relative(5, 7),
                 Relative(3, 0),
@@ -176,15 +176,8 @@ async def test_input_reaches_the_agent_and_what_is_held_is_released_when_the_vie
                 Button(1, True),
                 Clipboard("half whole"),
             ]
-            released = {await _next(agent.receive()), await _next(agent.receive())}
+            released = {await next_input(agent), await next_input(agent)}
             assert released == {Key(0x41, False, "KeyA"), Button(1, False)}
-
-
-async def _next(receiving: object) -> Message:
-    async with asyncio.timeout(30):
-        message = await receiving  # type: ignore[misc]
-    assert isinstance(message, Message)
-    return message
 
 
 async def test_the_guests_clipboard_goes_to_those_in_control_only() -> None:
@@ -214,7 +207,7 @@ async def test_a_view_only_link_cannot_type_and_is_told_once() -> None:
                 await watcher.wait_for("pong")
                 assert len(watcher.received("error")) == 1
                 viewer.send("control", type="text", text="mine")
-                assert (await _next(agent.receive())).to_dict() == {"type": "text", "text": "mine"}
+                assert (await next_input(agent)).to_dict() == {"type": "text", "text": "mine"}
                 assert bench.link.sizes == []
 
 
@@ -309,3 +302,15 @@ async def test_nonsense_on_a_data_channel_is_answered_and_hurts_nobody() -> None
             assert any(error["message"].startswith("button.button") for error in viewer.received("error"))
             ring.publish(ring.picture(99))
             await viewer.wait_for_luma(99)
+
+
+async def test_the_agent_is_told_what_is_shown() -> None:
+    async with session_bench() as bench:
+        await bench.show(320, 240)
+        async with await bench.accept_agent() as agent:
+            assert await agent.receive() == Shown(0, 320, 240)
+            await bench.show(400, 300)
+            assert await agent.receive() == Shown(0, 400, 300)
+        # Also one that comes later.
+        async with await bench.accept_agent() as agent:
+            assert await agent.receive() == Shown(0, 400, 300)
