@@ -38,7 +38,8 @@ void rc_virtio_gpu_finish(struct rc_virtio_gpu *gpu) {
 void rc_virtio_gpu_reset(struct rc_virtio_gpu *gpu) {
 	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
 		struct rc_scanout *scanout = &gpu->scanouts[i];
-		if (scanout->guest == gpu && scanout->cursor.width) {
+		/* Also where nothing is shown now: a guest may be reset while its screen is dark. */
+		if ((!scanout->guest || scanout->guest == gpu) && scanout->cursor.width) {
 			rc_cursor_hide(&scanout->cursor);
 			rc_scanout_tell(scanout, RC_NEWS_CURSOR_IMAGE);
 		}
