@@ -322,6 +322,31 @@ static void test_bytes_come_one_at_a_time(void) {
 	peer_finish(&peer);
 }
 
+/* A guest that has its memory's table changed again and again, with a resource in each region that was: a reset mends it. */
+static void test_memory_that_changes_without_end(void) {
+	struct vhost_peer peer;
+	begin(&peer, true);
+	uint32_t refused_at = 0;
+	for (uint32_t i = 1; i <= RC_MAX_REGIONS && !refused_at; i++) {
+		struct rc_vhost_mem_table table = {
+			.count = 2, .regions = {{0, RAM0_SIZE, USER0, 0}, {RAM1_AT, RAM1_SIZE - 4096 * i, USER1, 0}}};
+		if (qemu_set(&peer, VHOST_USER_SET_MEM_TABLE, &table, 8 + 64, peer.ram_fd, 2) != 0) {
+			refused_at = i;
+		} else {
+			CHECK(create_2d(&peer, i, 16, 16) == ok && attach(&peer, i, RAM1_AT, 1024) == ok);
+		}
+	}
+	CHECK(refused_at > 32 && peer.device->gpu.memory.count == RC_MAX_REGIONS);
+	CHECK(ask(&peer, 0, &info, sizeof(info)) == VIRTIO_GPU_RESP_OK_DISPLAY_INFO); /* its queues lie elsewhere */
+	qemu_stop_queue(&peer, 0);
+	qemu_stop_queue(&peer, 1);
+	driver_reset(&peer);
+	qemu_start(&peer, 0, 0);
+	CHECK(peer.device->gpu.memory.count == 2 && create_2d(&peer, 1, 16, 16) == ok);
+	CHECK(attach(&peer, 1, RAM1_AT, RAM1_SIZE) == ok);
+	peer_finish(&peer);
+}
+
 /* What cannot be understood, or not be answered, ends the connection; the picture stays. */
 static void test_what_ends_the_connection(void) {
 	for (int kind = 0; kind < 6; kind++) {
@@ -391,6 +416,7 @@ int main(void) {
 	test_a_full_queue_is_served_to_the_end();
 	test_short_and_wrong_messages();
 	test_wrong_memory_tables();
+	test_memory_that_changes_without_end();
 	test_ring_addresses();
 	test_bytes_come_one_at_a_time();
 	test_what_ends_the_connection();

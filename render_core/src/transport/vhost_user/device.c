@@ -226,6 +226,14 @@ void rc_vhost_device_map_queues(struct rc_vhost_device *device) {
 	}
 }
 
+void rc_vhost_device_make_room(struct rc_vhost_device *device) {
+	const bool runs = device->queues[RC_VHOST_CONTROL].running || device->queues[RC_VHOST_CURSOR].running;
+	if (!runs && device->memory.memory->count > RC_MAX_REGIONS - RC_VHOST_MAX_REGIONS) {
+		rc_virtio_gpu_reset(&device->gpu);
+		device->stopped.layout.descriptors = UINT64_MAX; /* no driver's: none goes on */
+	}
+}
+
 void rc_vhost_device_stop_queue(struct rc_vhost_queue *queue) {
 	const bool was_running = queue->running;
 	rc_vhost_queue_stop(queue);

@@ -85,6 +85,10 @@ void rc_vhost_device_start_queues(struct rc_vhost_device *device);
 void rc_vhost_device_map_queues(struct rc_vhost_device *device);
 void rc_vhost_device_stop_queue(struct rc_vhost_queue *queue);
 
+/* For requests.c, before the memory table is set: no queue runs, and regions that the machine has lost fill the room for those it has now, because
+ * resources are backed by them. Resources are dropped then: the driver begins, whoever it is. */
+void rc_vhost_device_make_room(struct rc_vhost_device *device);
+
 /* Serve device->message, which is whole: requests.c. */
 void rc_vhost_device_handle(struct rc_vhost_device *device);
 
