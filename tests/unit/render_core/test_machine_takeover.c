@@ -6,18 +6,12 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
-/* Halves of 24 KiB: a few hundred requests, then the journal is compacted. */
-enum { SMALL_JOURNAL_BYTES = 1 << 16, PROGRESS = 48, STATE = 8 };
+enum { PROGRESS = 48, STATE = 8 };
 
 static const uint32_t ok = VIRTIO_GPU_RESP_OK_NODATA;
 
 static void begin(struct vhost_peer *peer, size_t journal_bytes) {
-	peer_init(peer, false, false);
-	rc_vhost_device_destroy(peer->device);
-	close(peer->qemu);
-	close(peer->journal);
-	peer->journal = peer_memfd(journal_bytes, F_SEAL_SHRINK | F_SEAL_GROW);
-	peer_connect(peer, false);
+	peer_init_journal(peer, false, false, journal_bytes);
 	qemu_start(peer, 0, 0);
 }
 
