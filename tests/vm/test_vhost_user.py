@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from render_core import CursorImage, CursorMove, Device, Frame, Ring
+from render_core import CursorImage, CursorMove, Device, Frame, FrameLink, Ring
 from tests.support.machine_agent import (
     ATTACH,
     ATTACHED,
@@ -87,7 +87,8 @@ class Served:
     def _next_frame(self, ring: Ring) -> tuple[Frame, Ring]:
         """The next frame of this ring, or of a newer one of its width: a screen that was dark has a new ring."""
         while True:
-            readable = select.select([ring, self.streamer.link], [], [], WAIT_S)[0]
+            sources: list[Ring | FrameLink] = [ring, self.streamer.link]
+            readable = select.select(sources, [], [], WAIT_S)[0]
             assert readable, "nothing came"
             if self.streamer.link in readable:
                 self.streamer.events += self.streamer.link.receive()
