@@ -113,6 +113,30 @@ static void test_the_largest_screen_of_a_driver_without_blobs(void) {
 	peer_finish(&peer);
 }
 
+/* The last pictures of a driver that is gone stay, but not in the way of the next one's. */
+static void test_the_largest_screens_and_a_reset(void) {
+	struct vhost_peer peer;
+	begin(&peer);
+	for (uint32_t i = 0; i < 2; i++) {
+		CHECK(create_2d(&peer, 1 + i, WIDE, HIGH) == ok && set_scanout(&peer, i, 1 + i, WIDE, HIGH) == ok);
+	}
+	CHECK(set_scanout(&peer, 2, 1, WIDE, HIGH) == ok && set_scanout(&peer, 3, 1, WIDE, HIGH) == ok); /* mirrors */
+	for (int round = 0; round < 2; round++) {
+		qemu_stop_queue(&peer, 0);
+		qemu_stop_queue(&peer, 1);
+		driver_reset(&peer);
+		qemu_start(&peer, 0, 0);
+		CHECK(peer.scanouts[0].picture.surface && !peer.scanouts[0].resource_id);
+		if (round == 0) {
+			CHECK(create_2d(&peer, 1, 1280, 720) == ok && peer.scanouts[0].picture.surface); /* there was room */
+		}
+	}
+	for (uint32_t i = 0; i < 2; i++) {
+		CHECK(create_2d(&peer, 1 + i, WIDE, HIGH) == ok && set_scanout(&peer, i, 1 + i, WIDE, HIGH) == ok);
+	}
+	peer_finish(&peer);
+}
+
 /* ---- 16 screens ---- */
 
 static void test_sixteen_screens_with_a_picture_each(void) {
@@ -253,6 +277,7 @@ static void test_flips_keep_to_the_beat(void) {
 int main(void) {
 	test_the_largest_screen_is_shown_smaller();
 	test_the_largest_screen_of_a_driver_without_blobs();
+	test_the_largest_screens_and_a_reset();
 	test_sixteen_screens_with_a_picture_each();
 	test_flips_keep_to_the_beat();
 	return 0;
