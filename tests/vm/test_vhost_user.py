@@ -32,7 +32,7 @@ from tests.support.vm import GuestJob, VirtualMachine
 from tests.support.vm_guest.pattern import pattern
 from tests.support.worker_bench import Streamer, WorkerBench, worker_bench
 
-KILLS = int(os.environ.get("KILLS", "5"))
+KILLS = int(os.environ.get("KILLS", "5"))  # more, to look for what is rare
 WIDTH, HEIGHT = 640, 480  # the worker's, so the guest's
 GPU = (
     *("-object", "memory-backend-memfd,id=mem,size=256M,share=on", "-machine", "memory-backend=mem"),
