@@ -202,6 +202,12 @@ static void test_a_full_queue_is_served_to_the_end(void) {
 	}
 	rc_loop_wait(&peer.loop, UINT64_MAX); /* the kick */
 	CHECK((uint16_t)(*ring_word(&peer, 0, 0x2002) - peer.queues[0].seen) < 6);
+	/* And the other queue does not wait for the end of it. */
+	const struct virtio_gpu_update_cursor move = {.hdr.type = VIRTIO_GPU_CMD_MOVE_CURSOR};
+	submit(&peer, RC_VHOST_CURSOR, &move, sizeof(move));
+	rc_loop_wait(&peer.loop, UINT64_MAX);
+	CHECK(take_used(&peer, RC_VHOST_CURSOR, &hdr) == ok);
+	CHECK((uint16_t)(*ring_word(&peer, 0, 0x2002) - peer.queues[0].seen) < 6);
 	peer_turn(&peer);
 	for (int i = 0; i < 6; i++) {
 		CHECK(take_used(&peer, 0, &hdr) == ok);

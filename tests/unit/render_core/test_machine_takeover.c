@@ -296,6 +296,20 @@ static void test_a_journal_is_no_queue(void) {
 	peer_finish(&peer);
 }
 
+/* How far a worker says it was cannot be: what it noted counts all the same. */
+static void test_an_index_that_cannot_be(void) {
+	struct vhost_peer peer;
+	begin(&peer, JOURNAL_BYTES);
+	CHECK(create_2d(&peer, 1, 64, 64) == ok && set_scanout(&peer, 0, 1, 64, 64) == ok);
+	*progress(&peer) += UINT64_C(5000) << 32;
+	for (int i = 0; i < 2; i++) {
+		take_over(&peer);
+		CHECK(peer_state(&peer) == RC_MACHINE_RUNNING && peer.scanouts[0].resource_id == 1);
+	}
+	CHECK(create_2d(&peer, 2, 64, 64) == ok && rc_resource_find(&peer.device->gpu.resources, 2));
+	peer_finish(&peer);
+}
+
 /* A machine that is reset while its screen is dark: the former driver's cursor goes with it. */
 static void test_a_reset_takes_the_cursor_along(void) {
 	struct vhost_peer peer;
@@ -321,6 +335,7 @@ int main(void) {
 	test_killed_before_anything_was_served();
 	test_what_workers_end_by_is_refused();
 	test_a_journal_is_no_queue();
+	test_an_index_that_cannot_be();
 	test_a_reset_takes_the_cursor_along();
 	return 0;
 }

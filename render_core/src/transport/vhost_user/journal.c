@@ -126,8 +126,8 @@ void rc_journal_begin(struct rc_journal *journal) {
 }
 
 uint16_t rc_journal_read_executed(struct rc_journal *journal, uint32_t *attempts) {
-	uint32_t number;
-	const uint64_t progress = read_progress(journal, &number);
+	const uint64_t progress = read_progress(journal, &journal->half);
+	journal->used = (uint32_t)progress; /* checked when it is replayed */
 	journal->executed = (uint16_t)(progress >> 32);
 	*attempts = journal->attempts = (uint32_t)(progress >> 48);
 	return journal->executed;
