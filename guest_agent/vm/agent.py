@@ -29,12 +29,10 @@ from guest_agent.vm.port import AgentPort
 from guest_agent.vm.qemu_command import CommandError, Paths, Source, complete
 from guest_agent.vm.qemu_process import QemuError, QemuProcess
 from guest_agent.vm.qmp import Qmp, QmpError
-from guest_agent.vm.vhost_display import VhostDisplay
+from guest_agent.vm.vhost_display import VhostDisplay, set_up_again
 
 _log = logging.getLogger(__name__)
 
-# QEMU answers when its main loop is free: a guest's disk, or a render worker that is being replaced, may hold it.
-_QMP_PATIENCE_S = 30.0
 # Two who take the display's connection from each other shall not do it as fast as they can; a QEMU that ends is told
 # by its end first.
 _RECONNECT_S = 1.0
@@ -130,7 +128,7 @@ class VmAgent:
         machine: asyncio.Future[_Machine] = asyncio.get_running_loop().create_future()
 
         async def resume() -> None:
-            await _set_up_again((await machine).qmp)
+            await set_up_again((await machine).qmp)
 
         async def set_size(scanout_id: int, width: int, height: int) -> None:
             await _set_size((await machine).display, scanout_id, width, height)
@@ -229,17 +227,6 @@ async def _watch_attached(qmp: Qmp, control: GatewayLink) -> None:
     _log.info("the machine has ended")
     control.send(Exited(0))
     raise SessionOver
-
-
-async def _set_up_again(qmp: Qmp) -> None:
-    """Let QEMU set its vhost-user devices up again: it does when a machine goes on."""
-    try:
-        status = await qmp.execute("query-status")
-        if status.get("running") is True:
-            await qmp.execute("stop", timeout_s=_QMP_PATIENCE_S)
-            await qmp.execute("cont", timeout_s=_QMP_PATIENCE_S)
-    except QmpError as error:
-        _log.error("the machine's display could not be set up again: %s; resetting the guest brings it back", error)
 
 
 async def _set_size(display: DBusDisplay, scanout_id: int, width: int, height: int) -> None:

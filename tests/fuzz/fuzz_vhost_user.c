@@ -49,9 +49,9 @@ static void take_over(struct vhost_peer *peer, const uint8_t *bytes, size_t size
 	peer_kill_device(peer);
 	if (size > sizeof(offset)) {
 		memcpy(&offset, bytes, sizeof(offset));
-		ssize_t written =
-			pwrite(peer->journal, bytes + sizeof(offset), size - sizeof(offset), offset % (JOURNAL_BYTES - 65536));
-		CHECK(written > 0);
+		offset %= SMALL_JOURNAL_BYTES;
+		const size_t room = SMALL_JOURNAL_BYTES - offset, length = size - sizeof(offset);
+		CHECK(pwrite(peer->journal, bytes + sizeof(offset), length < room ? length : room, offset) > 0);
 	}
 	peer_connect(peer, true);
 	qemu_start(peer, 0, 0);
@@ -84,7 +84,7 @@ static void serve(struct vhost_peer *peer, uint8_t kind, const uint8_t *bytes, s
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	static struct vhost_peer peer;
-	peer_init(&peer, size & 1, false);
+	peer_init_journal(&peer, size & 1, false, SMALL_JOURNAL_BYTES);
 	qemu_start(&peer, 0, 0);
 	peer_watch(&peer);
 	uint64_t now = UINT64_C(1) << 62;

@@ -193,6 +193,31 @@ vhost_indirect = (
     + scribble(0x1000, descriptor(0xF000, 32, 4))
     + vhost_available
 )
+vhost_move = record(2, hdr(0x301, 0, 9, 10, 0, 0, 0, 0, 0))
+# Backings of many pages, each followed by its end: they fill the journal and leave nothing.
+vhost_long = driver(ATTACH, 3, 240, tail=b"".join(entry(0x80000 + 8192 * (n % 8), 64) for n in range(240)))
+vhost_long = driver(CREATE_2D, 3, 1, 64, 64) + vhost_long + driver(UNREF, 3, 0)
+vhost_blob = (
+    driver(BLOB, 4, 1, 0, 3, 0, 0, 12288, 0, tail=entry(0x80000, 4096) + entry(0x90000, 4096) + entry(1 << 32, 4096))
+    + driver(SCANOUT_BLOB, 0, 0, 64, 48, 1, 4, 64, 48, 2, 0, 256, 0, 0, 0, 0, 0, 0, 0)
+    + driver(FLUSH, 0, 0, 64, 48, 4, 0)
+)
+
+
+def vhost_back(number: int) -> bytes:
+    pages = b"".join(entry(0x80000 + 8192 * (n % 8), 64) for n in range(240))
+    return driver(CREATE_2D, number, 1, 64, 48) + driver(ATTACH, number, 240, tail=pages)
+
+
+def vhost_screen(number: int) -> bytes:
+    return (
+        driver(CREATE_2D, 1 + number, 2, 64, 48)
+        + driver(ATTACH, 1 + number, 1, tail=entry(0x80000 + 16384 * number, 12288))
+        + driver(SCANOUT, 0, 0, 64, 48, number, 1 + number)
+        + driver(FLUSH, 0, 0, 64, 48, 1 + number, 0)
+    )
+
+
 vhost_regions = struct.pack("<II8Q", 2, 0, 0, 1 << 20, 0x7F1000000000, 0, 1 << 32, 2 << 20, 0x7F2000000000, 0)
 vhost_rings = struct.pack("<II4Q", 0, 0, 0x7F1000001000, 0x7F1000003000, 0x7F1000002000, 0)
 
@@ -217,6 +242,18 @@ SEEDS = {
         "no_memory": vhost_picture + vhost(5, bytes(8)),
         "requests": b"".join(vhost(number, bytes(8)) for number in range(41)),
         "empty_requests": b"".join(vhost(number, b"", fds=1) for number in range(41)),
+        "many_requests": vhost_picture + vhost_long * 8 + record(5, b"") + vhost_picture,
+        "full_journal": b"".join(vhost_back(number) for number in range(10, 20))
+        + WAIT
+        + record(5, b"")
+        + vhost_picture,
+        "blob": vhost_blob + WAIT + record(5, b"") + WAIT,
+        "moves": vhost_cursor + vhost_move + record(5, b"") + vhost_move,
+        "queries": driver(INFO) + driver(EDID, 0, 0) + driver(EDID, 15, 0),
+        "screens": b"".join(vhost_screen(number) for number in range(4)) + WAIT + record(5, b"") + WAIT,
+        "waiting": vhost_picture + driver(FLUSH, 0, 0, 64, 48, 1, 0) + driver(UNREF, 1, 0) + record(5, b""),
+        "attempts": vhost_picture + record(5, struct.pack("<IQ", 48, 2 << 48 | 5 << 32 | 240)) + vhost_picture,
+        "progress": vhost_picture + record(5, struct.pack("<IQ", 48, 9 << 32 | 240)) + vhost_picture,
         "config": vhost(24, struct.pack("<III", 8, 4, 0) + bytes(4), flags=1) + vhost(24, bytes(12)),
     },
     "h264": access_units,

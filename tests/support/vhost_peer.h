@@ -32,6 +32,7 @@ enum {
 	RESPONSE_BYTES = 0x800,
 	PIXELS_AT = 0x80000,
 	JOURNAL_BYTES = 1 << 20,
+	SMALL_JOURNAL_BYTES = 1 << 16, /* the least: halves of 24 KiB are soon full */
 };
 #define RAM1_AT UINT64_C(0x100000000)
 #define USER0 UINT64_C(0x7f1000000000)
@@ -101,7 +102,7 @@ static inline void peer_connect(struct vhost_peer *peer, bool recover) {
 	CHECK(rc_vhost_device_create(&params, &peer->device) == NULL);
 }
 
-static inline void peer_init(struct vhost_peer *peer, bool event_idx, bool indirect) {
+static inline void peer_init_journal(struct vhost_peer *peer, bool event_idx, bool indirect, size_t journal_bytes) {
 	memset(peer, 0, sizeof(*peer));
 	rc_log_init(&peer->log, -1, RC_LOG_ERROR);
 	CHECK(rc_loop_init(&peer->loop));
@@ -118,11 +119,15 @@ static inline void peer_init(struct vhost_peer *peer, bool event_idx, bool indir
 		peer->queues[i] =
 			(struct driver_queue){.at = 0x1000 + 0x4000 * (uint64_t)i, .kick = -1, .call = -1, .error = -1};
 	}
-	peer->journal = peer_memfd(JOURNAL_BYTES, F_SEAL_SHRINK | F_SEAL_GROW);
+	peer->journal = peer_memfd(journal_bytes, F_SEAL_SHRINK | F_SEAL_GROW);
 	peer->event_idx = event_idx;
 	peer->indirect = indirect;
 	peer->streamer = -1;
 	peer_connect(peer, false);
+}
+
+static inline void peer_init(struct vhost_peer *peer, bool event_idx, bool indirect) {
+	peer_init_journal(peer, event_idx, indirect, JOURNAL_BYTES);
 }
 
 /* Do what the loop would, until nothing is ready. */

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -14,6 +16,7 @@ from playwright.async_api import Browser
 from bench.barcodes import wait_value_above, watch_barcodes
 from tests.support.browser import Client, chromium, chromium_path, client
 from tests.support.machine_session import TYPING_MS, MachineSession, machine_session, wait_pattern
+from tests.support.vm import BOOT_SECONDS, GuestError
 
 pytestmark = [
     pytest.mark.e2e,
@@ -167,3 +170,46 @@ async def test_machine_survives_its_streamer(viewer: Client, machine: MachineSes
         await viewer.page.wait_for_function("() => heliograph.stats().state !== 'connected'", timeout=60_000)
         await wait_pattern(viewer, *SIZE)
         assert machine.session.children()["guest_agent.vm"] == before["guest_agent.vm"]
+
+
+def reboot(machine: MachineSession) -> None:
+    """Reboot the guest, and wait until it takes commands again."""
+    shell = machine.shell
+    shell.check_sh("touch /tmp/before-the-reboot")
+    shell.sh("setsid sh -c 'sleep 0.2; reboot -f' >/dev/null 2>&1 &")
+    deadline_s = time.monotonic() + BOOT_SECONDS
+    while True:
+        # What is said while it goes down is lost.
+        with contextlib.suppress(GuestError):
+            if shell.sh("test -e /tmp/before-the-reboot", timeout_s=5)[1]:
+                return
+        assert time.monotonic() < deadline_s
+
+
+async def test_guest_reboots_in_its_session(viewer: Client, machine: MachineSession) -> None:
+    before = machine.session.children()
+    first = (await viewer.stats())["viewer"]
+    await machine.call(reboot, machine)
+    async with machine.kms() as kms:
+        await kms.do("mode 0 preferred")
+        await wait_pattern(viewer, *SIZE)
+        await kms.do("cursor-image 0 ff00ff 3 5")
+        await viewer.page.wait_for_function(
+            "() => document.getElementById('stage').style.cursor.includes('data:image/png')", timeout=60_000
+        )
+    assert machine.session.children() == before
+    assert (await viewer.stats())["viewer"] == first
+    assert viewer.errors == []
+    await viewer.page.mouse.click(300, 300)
+    await viewer.page.keyboard.type("touch /tmp/typed\n", delay=TYPING_MS)
+    await machine.wait_sh("test -e /tmp/typed")
+
+
+async def test_driver_is_taken_away_and_given_back(viewer: Client, machine: MachineSession) -> None:
+    driver = "/sys/bus/virtio/drivers/virtio_gpu"
+    device = (await machine.sh(f"basename {driver}/virtio*")).strip()
+    await machine.sh("for console in /sys/class/vtconsole/*; do echo 0 >$console/bind; done")
+    await machine.sh(f"echo {device} >{driver}/unbind && echo {device} >{driver}/bind")
+    async with machine.kms() as kms:
+        await kms.do("mode 0 preferred")
+        await wait_pattern(viewer, *SIZE)

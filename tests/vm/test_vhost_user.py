@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import random
 import re
+import select
 import signal
 import socket
 import threading
@@ -15,13 +17,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from render_core import CursorImage, CursorMove, Device
+from render_core import CursorImage, CursorMove, Device, Frame, FrameLink, Ring
 from tests.support.machine_agent import (
     ATTACH,
     ATTACHED,
     JOURNAL_BYTES,
     RUNNING,
     STOPPED,
+    WAIT_S,
     MachineAgent,
     sealed,
 )
@@ -29,6 +32,7 @@ from tests.support.vm import GuestJob, VirtualMachine
 from tests.support.vm_guest.pattern import pattern
 from tests.support.worker_bench import Streamer, WorkerBench, worker_bench
 
+KILLS = int(os.environ.get("KILLS", "5"))  # more, to look for what is rare
 WIDTH, HEIGHT = 640, 480  # the worker's, so the guest's
 GPU = (
     *("-object", "memory-backend-memfd,id=mem,size=256M,share=on", "-machine", "memory-backend=mem"),
@@ -73,12 +77,28 @@ class Served:
         luma = 16 + (expected @ np.array([0.2126, 0.7152, 0.0722])) * 219 / 255
         ring = self.streamer.ring(expected.shape[1])
         while True:
-            frame = self.streamer.frame(ring)
+            frame, ring = self._next_frame(ring)
             off = np.abs(frame.planes[:HEIGHT, :WIDTH].astype(float) - luma).max()
             frame.release()
             if off < 1.5:
                 self.streamer.events.insert(0, ring)  # for the next who waits
                 return
+
+    def _next_frame(self, ring: Ring) -> tuple[Frame, Ring]:
+        """The next frame of this ring, or of a newer one of its width: a screen that was dark has a new ring."""
+        while True:
+            sources: list[Ring | FrameLink] = [ring, self.streamer.link]
+            readable = select.select(sources, [], [], WAIT_S)[0]
+            assert readable, "nothing came"
+            if self.streamer.link in readable:
+                self.streamer.events += self.streamer.link.receive()
+            newer = [event for event in self.streamer.events if isinstance(event, Ring) and event.width == ring.width]
+            if newer:
+                ring.close()
+                self.streamer.events = [event for event in self.streamer.events if event not in newer]
+                ring = newer[-1]
+            if (frame := ring.acquire()) is not None:
+                return frame, ring
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +195,75 @@ def test_a_machine_survives_its_worker(served: Served, stop_first: bool) -> None
     served.kms.do("pattern 0")
     served.wait_picture(pattern(WIDTH, HEIGHT))
     assert isinstance(served.streamer.next(CursorImage), CursorImage)
+
+
+def _size_of(pid: int) -> tuple[int, int]:
+    """How many fds a process has, and how many KiB are in its memory that are its own."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    anonymous = re.search(r"RssAnon:\s+(\d+) kB", status)
+    assert anonymous is not None
+    return len(os.listdir(f"/proc/{pid}/fd")), int(anonymous[1])
+
+
+def test_many_workers_die(served: Served) -> None:
+    served.kms.do("mode 0 preferred")
+    served.kms.do("cursor-image 0 00ffff 1 2")
+    qemu = served.machine.process.pid
+    warnings = served.machine.check_sh("dmesg -r | grep '^<[0-4]>' || true")
+    steps = [f"flip 0 4 0\ncursor 0 {step} {step}\nrect 0 {step} 8 8 8 ffffff\n" for step in range(10 * KILLS)]
+    served.kms.write("".join(steps).encode())
+    sizes = []
+    chance = random.Random(7)
+    for _ in range(KILLS):
+        # At any moment: also while the next worker replays.
+        threading.Event().wait(chance.uniform(0, 0.4))
+        served.bench.process.send_signal(signal.SIGKILL)
+        served.bench.process.wait()
+        served.start_worker()
+        served.attach(1)
+        served.machine.qmp("stop")
+        served.machine.qmp("cont")
+        served.agent.wait_state(RUNNING)
+        sizes.append(_size_of(qemu))
+    last = 10 * KILLS - 1
+    served.kms.read_until(f"^done rect 0 {last} 8 8 8 ffffff\n")
+    served.kms.do("pattern 0")
+    served.wait_picture(pattern(WIDTH, HEIGHT))
+    assert isinstance(served.streamer.next(CursorImage), CursorImage)
+    while served.streamer.next(CursorMove) != CursorMove(0, last, last):
+        pass
+    assert served.machine.check_sh("dmesg -r | grep '^<[0-4]>' || true") == warnings
+    fds, memory_kib = zip(*sizes, strict=True)
+    assert max(fds[1:]) == fds[1]
+    assert memory_kib[-1] < memory_kib[0] + 8192, sizes
+
+
+def test_a_pause_of_seconds_with_flips_in_flight(served: Served) -> None:
+    served.kms.write(b"flip 0 60 0\n")
+    served.machine.qmp("stop")
+    served.agent.wait_state(STOPPED)
+    threading.Event().wait(2)
+    served.machine.qmp("cont")
+    served.agent.wait_state(RUNNING)
+    assert "shown 60" in served.kms.read_until("^done flip 0 60 0\n")
+    served.kms.do("pattern 0")
+    served.wait_picture(pattern(WIDTH, HEIGHT))
+
+
+def test_the_driver_is_taken_away_and_given_back(served: Served) -> None:
+    served.kms.write(b"quit\n")
+    served.kms.wait()
+    driver = "/sys/bus/virtio/drivers/virtio_gpu"
+    device = served.machine.check_sh(f"basename {driver}/virtio*").strip()
+    for _ in range(2):
+        served.machine.check_sh("for c in /sys/class/vtconsole/*; do echo 0 >$c/bind; done; true")
+        served.machine.check_sh(f"echo {device} >{driver}/unbind")
+        served.agent.wait_state(STOPPED)
+        served.machine.check_sh(f"echo {device} >{driver}/bind")
+        served.agent.wait_state(RUNNING)
+    served.kms = served.machine.spawn("kms serve")
+    served.kms.do("mode 0 preferred")
+    served.wait_picture(pattern(WIDTH, HEIGHT))
 
 
 def test_a_reset_begins_anew(served: Served) -> None:

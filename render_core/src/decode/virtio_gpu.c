@@ -38,7 +38,8 @@ void rc_virtio_gpu_finish(struct rc_virtio_gpu *gpu) {
 void rc_virtio_gpu_reset(struct rc_virtio_gpu *gpu) {
 	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
 		struct rc_scanout *scanout = &gpu->scanouts[i];
-		if (scanout->guest == gpu && scanout->cursor.width) {
+		/* Also where nothing is shown now: a guest may be reset while its screen is dark. */
+		if ((!scanout->guest || scanout->guest == gpu) && scanout->cursor.width) {
 			rc_cursor_hide(&scanout->cursor);
 			rc_scanout_tell(scanout, RC_NEWS_CURSOR_IMAGE);
 		}
@@ -98,14 +99,40 @@ static struct rc_resource *add_resource(struct call *call, uint32_t id) {
 	return resource;
 }
 
-/* What pictures hold that a former connection of the guest left behind: they count for this one's quotas. */
+/* What scanout `index` shows and a former connection or driver of the guest left behind; NULL: nothing, or what another scanout before it shows too. */
+static const struct rc_surface *orphan(const struct rc_virtio_gpu *gpu, uint32_t index) {
+	const struct rc_surface *surface = gpu->scanouts[index].resource_id ? NULL : gpu->scanouts[index].picture.surface;
+	for (uint32_t i = 0; surface && i < index; i++) {
+		surface = gpu->scanouts[i].picture.surface == surface ? NULL : surface;
+	}
+	return surface;
+}
+
+/* Such pictures stay, and count for the quotas of who comes after; they go when that leaves it too little. */
+static void drop_orphans(struct rc_virtio_gpu *gpu) {
+	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
+		if (!gpu->scanouts[i].resource_id && gpu->scanouts[i].picture.surface) {
+			rc_scanout_hide(&gpu->scanouts[i]);
+		}
+	}
+}
+
 static uint64_t orphaned_host_bytes(const struct rc_virtio_gpu *gpu) {
 	uint64_t bytes = 0;
 	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
-		const struct rc_surface *surface = gpu->scanouts[i].resource_id ? NULL : gpu->scanouts[i].picture.surface;
+		const struct rc_surface *surface = orphan(gpu, i);
 		bytes += surface && !surface->mappings ? surface->bytes : 0;
 	}
 	return bytes;
+}
+
+/* Whether the guest may have so many more bytes of ours. */
+static bool host_bytes_fit(struct rc_virtio_gpu *gpu, uint64_t bytes) {
+	const uint64_t with = bytes + gpu->resources.host_bytes;
+	if (with <= RC_MAX_HOST_BYTES && with + orphaned_host_bytes(gpu) > RC_MAX_HOST_BYTES) {
+		drop_orphans(gpu);
+	}
+	return with <= RC_MAX_HOST_BYTES;
 }
 
 /* Whether `scanout` shows this guest's resource. */
@@ -127,11 +154,25 @@ static uint32_t used_mappings(const struct rc_virtio_gpu *gpu) {
 		const struct rc_surface *surface = gpu->resources.entries[i].surface;
 		mappings += surface ? surface->mappings : 0;
 	}
+	return mappings;
+}
+
+static uint32_t orphaned_mappings(const struct rc_virtio_gpu *gpu) {
+	uint32_t mappings = 0;
 	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
-		const struct rc_surface *surface = gpu->scanouts[i].resource_id ? NULL : gpu->scanouts[i].picture.surface;
+		const struct rc_surface *surface = orphan(gpu, i);
 		mappings += surface ? surface->mappings : 0;
 	}
 	return mappings;
+}
+
+/* Whether the guest may have so many more mappings. */
+static bool mappings_fit(struct rc_virtio_gpu *gpu, uint32_t count) {
+	const uint32_t with = count + used_mappings(gpu);
+	if (with <= RC_MAX_MAPPINGS && with + orphaned_mappings(gpu) > RC_MAX_MAPPINGS) {
+		drop_orphans(gpu);
+	}
+	return with <= RC_MAX_MAPPINGS;
 }
 
 /* One more run of memory; what follows the run before it becomes one with that. Returns the new count. */
@@ -242,7 +283,7 @@ static void resource_create_2d(struct call *call) {
 	if (!resource) {
 		return;
 	}
-	if (bytes + table->host_bytes + orphaned_host_bytes(call->gpu) <= RC_MAX_HOST_BYTES) {
+	if (host_bytes_fit(call->gpu, bytes)) {
 		resource->surface = rc_surface_create(bytes);
 	}
 	if (!resource->surface) {
@@ -282,7 +323,7 @@ static void resource_create_blob(struct call *call) {
 		fail(call, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER, "size");
 		return;
 	}
-	if (count + used_mappings(call->gpu) <= RC_MAX_MAPPINGS) {
+	if (mappings_fit(call->gpu, count)) {
 		resource->surface = rc_surface_create_from_runs(resource->backing, resource->backing_count, body.size);
 	}
 	if (!resource->surface) {

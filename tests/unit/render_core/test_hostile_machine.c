@@ -2,6 +2,8 @@
  * Drivers that break their queues, and front-ends that break the protocol: one queue or one connection ends, nothing else does. */
 #include "../../support/vhost_peer.h"
 
+#include <pthread.h>
+
 static const uint32_t ok = VIRTIO_GPU_RESP_OK_NODATA;
 static const struct virtio_gpu_ctrl_hdr info = {.type = VIRTIO_GPU_CMD_GET_DISPLAY_INFO};
 
@@ -200,10 +202,147 @@ static void test_a_full_queue_is_served_to_the_end(void) {
 	}
 	rc_loop_wait(&peer.loop, UINT64_MAX); /* the kick */
 	CHECK((uint16_t)(*ring_word(&peer, 0, 0x2002) - peer.queues[0].seen) < 6);
+	/* And the other queue does not wait for the end of it. */
+	const struct virtio_gpu_update_cursor move = {.hdr.type = VIRTIO_GPU_CMD_MOVE_CURSOR};
+	submit(&peer, RC_VHOST_CURSOR, &move, sizeof(move));
+	rc_loop_wait(&peer.loop, UINT64_MAX);
+	CHECK(take_used(&peer, RC_VHOST_CURSOR, &hdr) == ok);
+	CHECK((uint16_t)(*ring_word(&peer, 0, 0x2002) - peer.queues[0].seen) < 6);
 	peer_turn(&peer);
 	for (int i = 0; i < 6; i++) {
 		CHECK(take_used(&peer, 0, &hdr) == ok);
 	}
+	peer_finish(&peer);
+}
+
+/* ---- memory that is written while it is read ---- */
+
+struct scribbler {
+	struct vhost_peer *peer;
+	_Atomic bool stop;
+};
+
+static uint64_t next_random(uint64_t *state) {
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+enum { SLOTS = 8, SLOT_BYTES = 256 };
+
+/* Overwrite one field of a request, a descriptor or a ring. */
+static void scribble_once(struct vhost_peer *peer, uint64_t *state) {
+	static const uint32_t words[] = {0, 1, 2, 3, 16, 64, 4096, RAM0_SIZE, RAM0_SIZE - 4096, 1u << 31, UINT32_MAX};
+	const uint64_t r = next_random(state), s = next_random(state);
+	const uint32_t queue = r & 1;
+	volatile uint32_t *request = guest_at(peer, REQUESTS_AT + SLOT_BYTES * (r >> 1 & (SLOTS - 1)));
+	volatile struct test_descriptor *table =
+		guest_at(peer, (r >> 4 & 3 ? peer->queues[queue].at : TABLES_AT) + 16 * (r >> 6 & 15));
+	switch (r >> 16 & 15) {
+	case 0:
+		table->address = s & 1 ? TABLES_AT : s;
+		break;
+	case 1:
+		table->length = (uint32_t)(s >> (s & 31));
+		break;
+	case 2:
+		table->flags = s & 7;
+		break;
+	case 3:
+		table->next = s & 31;
+		break;
+	case 4:
+		*(volatile uint16_t *)ring_word(peer, queue, 0x1004 + 2 * (s & 63)) = s >> 8 & 15;
+		break;
+	case 5:
+		*(volatile uint16_t *)ring_word(peer, queue, 0x1002) = (uint16_t)s;
+		break;
+	default:
+		request[s % 32] = words[(s >> 8) % (sizeof(words) / sizeof(words[0]))];
+	}
+}
+
+/* What is checked before this writes, and used after it, would be found. */
+static void *scribble(void *argument) {
+	struct scribbler *scribbler = argument;
+	uint64_t state = 88172645463325252u;
+	while (!atomic_load(&scribbler->stop)) {
+		scribble_once(scribbler->peer, &state);
+		usleep(next_random(&state) % 50);
+	}
+	return NULL;
+}
+
+/* A picture is made, shown and ended, all of it at once. */
+static void put_requests(struct vhost_peer *peer) {
+	const struct virtio_gpu_ctrl_hdr types[SLOTS] = {{.type = VIRTIO_GPU_CMD_RESOURCE_CREATE_2D},
+		{.type = VIRTIO_GPU_CMD_RESOURCE_ATTACH_BACKING}, {.type = VIRTIO_GPU_CMD_SET_SCANOUT},
+		{.type = VIRTIO_GPU_CMD_TRANSFER_TO_HOST_2D}, {.type = VIRTIO_GPU_CMD_RESOURCE_FLUSH},
+		{.type = VIRTIO_GPU_CMD_RESOURCE_FLUSH}, {.type = VIRTIO_GPU_CMD_RESOURCE_DETACH_BACKING},
+		{.type = VIRTIO_GPU_CMD_RESOURCE_UNREF}};
+	/* What follows the header, of each of them. */
+	static const uint32_t fields[SLOTS][12] = {{1, 2, 16, 16},
+		{1, 2, PIXELS_AT, 0, 512, 0, PIXELS_AT + 4096, 0, 512, 0}, {0, 0, 16, 16, 0, 1}, {0, 0, 16, 16, 0, 0, 1, 0},
+		{0, 0, 16, 16, 1, 0}, {0, 0, 8, 8, 1, 0}, {1, 0}, {1, 0}};
+	static const uint32_t counts[SLOTS] = {4, 10, 6, 8, 6, 6, 2, 2};
+	for (uint32_t i = 0; i < SLOTS; i++) {
+		const uint64_t at = REQUESTS_AT + SLOT_BYTES * (uint64_t)i;
+		memcpy(guest_at(peer, at), &types[i], sizeof(types[i]));
+		memcpy(guest_at(peer, at + sizeof(types[i])), fields[i], 4 * counts[i]);
+		put_descriptor(peer, peer->queues[0].at, 2 * i, at, (uint32_t)sizeof(types[i]) + 4 * counts[i], NEXT,
+			(uint16_t)(2 * i + 1));
+		put_descriptor(peer, peer->queues[0].at, 2 * i + 1, RESPONSES_AT + 2048 * (uint64_t)i, 512, WRITE, 0);
+		const uint16_t index = (uint16_t)(*ring_word(peer, 0, 0x2002) + i);
+		*ring_word(peer, 0, 0x1004 + 2 * (uint64_t)(index % QUEUE_SIZE)) = (uint16_t)(2 * i);
+	}
+	*ring_word(peer, 0, 0x1002) = (uint16_t)(*ring_word(peer, 0, 0x2002) + SLOTS);
+}
+
+static void test_memory_that_is_written_meanwhile(void) {
+	struct vhost_peer peer;
+	begin(&peer, true);
+	peer_watch(&peer);
+	struct scribbler scribbler = {.peer = &peer};
+	pthread_t thread;
+	CHECK(pthread_create(&thread, NULL, scribble, &scribbler) == 0);
+	uint64_t now = rc_now_ns();
+	uint64_t state = 362436069;
+	uint32_t served = 0;
+	for (uint32_t i = 0; i < 3000; i++) {
+		const uint16_t before = *ring_word(&peer, 0, 0x2002);
+		put_requests(&peer);
+		/* The other thread may not get to run. */
+		for (uint32_t k = i % 4; k; k--) {
+			scribble_once(&peer, &state);
+		}
+		for (uint32_t q = 0; q < RC_VHOST_QUEUES; q++) {
+			CHECK(eventfd_write(peer.queues[q].kick, 1) == 0);
+		}
+		peer_turn(&peer);
+		peer_service(&peer, now += 20000000);
+		peer_service(&peer, now += 20000000);
+		served += (uint16_t)(*ring_word(&peer, 0, 0x2002) - before);
+		for (uint32_t q = 0; q < RC_VHOST_QUEUES; q++) {
+			if (peer.device->queues[q].broken) {
+				qemu_start_queue(&peer, q, qemu_stop_queue(&peer, q));
+			}
+		}
+		if (i % 100 == 99) {
+			peer_kill_device(&peer);
+			peer_connect(&peer, true);
+			qemu_start(&peer, 0, 0);
+		}
+	}
+	CHECK(served > 3000 && peer.scanouts[0].shown > 100);
+	atomic_store(&scribbler.stop, true);
+	CHECK(pthread_join(thread, NULL) == 0);
+	qemu_stop_queue(&peer, 0);
+	qemu_stop_queue(&peer, 1);
+	driver_reset(&peer);
+	qemu_start(&peer, 0, 0);
+	memcpy(guest_at(&peer, REQUESTS_AT), &info, sizeof(info));
+	CHECK(ask(&peer, 0, &info, sizeof(info)) == VIRTIO_GPU_RESP_OK_DISPLAY_INFO);
 	peer_finish(&peer);
 }
 
@@ -322,6 +461,31 @@ static void test_bytes_come_one_at_a_time(void) {
 	peer_finish(&peer);
 }
 
+/* A guest that has its memory's table changed again and again, with a resource in each region that was: a reset mends it. */
+static void test_memory_that_changes_without_end(void) {
+	struct vhost_peer peer;
+	begin(&peer, true);
+	uint32_t refused_at = 0;
+	for (uint32_t i = 1; i <= RC_MAX_REGIONS && !refused_at; i++) {
+		struct rc_vhost_mem_table table = {
+			.count = 2, .regions = {{0, RAM0_SIZE, USER0, 0}, {RAM1_AT, RAM1_SIZE - 4096 * i, USER1, 0}}};
+		if (qemu_set(&peer, VHOST_USER_SET_MEM_TABLE, &table, 8 + 64, peer.ram_fd, 2) != 0) {
+			refused_at = i;
+		} else {
+			CHECK(create_2d(&peer, i, 16, 16) == ok && attach(&peer, i, RAM1_AT, 1024) == ok);
+		}
+	}
+	CHECK(refused_at > 32 && peer.device->gpu.memory.count == RC_MAX_REGIONS);
+	CHECK(ask(&peer, 0, &info, sizeof(info)) == VIRTIO_GPU_RESP_OK_DISPLAY_INFO); /* its queues lie elsewhere */
+	qemu_stop_queue(&peer, 0);
+	qemu_stop_queue(&peer, 1);
+	driver_reset(&peer);
+	qemu_start(&peer, 0, 0);
+	CHECK(peer.device->gpu.memory.count == 2 && create_2d(&peer, 1, 16, 16) == ok);
+	CHECK(attach(&peer, 1, RAM1_AT, RAM1_SIZE) == ok);
+	peer_finish(&peer);
+}
+
 /* What cannot be understood, or not be answered, ends the connection; the picture stays. */
 static void test_what_ends_the_connection(void) {
 	for (int kind = 0; kind < 6; kind++) {
@@ -389,8 +553,10 @@ int main(void) {
 	test_wrong_requests_get_errors();
 	test_floods_do_not_fill_the_log();
 	test_a_full_queue_is_served_to_the_end();
+	test_memory_that_is_written_meanwhile();
 	test_short_and_wrong_messages();
 	test_wrong_memory_tables();
+	test_memory_that_changes_without_end();
 	test_ring_addresses();
 	test_bytes_come_one_at_a_time();
 	test_what_ends_the_connection();

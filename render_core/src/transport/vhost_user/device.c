@@ -63,13 +63,23 @@ static uint32_t serve_control(struct rc_vhost_queue *queue, struct rc_chain *cha
 		device->executed_before--;
 		return written_response(chain);
 	}
-	rc_virtio_gpu_control(&device->gpu, chain->request, chain->request_size, &reply);
-	if (went_well(&reply)) {
-		rc_journal_note_control(&device->journal, &device->gpu, chain->request, chain->request_size);
+	const uint32_t attempts = device->attempts;
+	device->attempts = 0;
+	if (attempts >= RC_VHOST_MAX_ATTEMPTS) {
+		reply = (struct rc_reply){.size = sizeof(reply.hdr)};
+		rc_virtio_gpu_fail(&device->gpu, &reply, VIRTIO_GPU_RESP_ERR_UNSPEC, "request", "what workers end by");
+	} else {
+		rc_journal_begin(&device->journal);
+		rc_virtio_gpu_control(&device->gpu, chain->request, chain->request_size, &reply);
 	}
 	/* A flush's answer is written at once: its used entry is what gives it to the driver. */
 	const uint32_t length = respond(chain, &reply);
-	rc_journal_set_executed(&device->journal, (uint16_t)(chain->index + 1));
+	const uint16_t executed = (uint16_t)(chain->index + 1);
+	if (went_well(&reply)) {
+		rc_journal_note_control(&device->journal, &device->gpu, chain->request, chain->request_size, executed);
+	} else {
+		rc_journal_set_executed(&device->journal, executed);
+	}
 	if (reply.flush_scanout) {
 		*waits = true;
 		rc_scanout_flush(
@@ -130,17 +140,22 @@ static void tell(struct rc_vhost_device *device, enum rc_machine_state state) {
 	device->listener.changed(device->listener.owner, state);
 }
 
-/* False: not all that the driver made is there. */
-static bool take_over(struct rc_vhost_device *device) {
+/* Whoever served the control queue before has pushed its entries up to index `used`. False: not all that the driver made is there. */
+static bool take_over(struct rc_vhost_device *device, uint16_t used) {
 	const struct rc_virtqueue_layout *layout = &device->queues[RC_VHOST_CONTROL].ring.layout;
 	bool complete = rc_journal_is_of(&device->journal, layout);
 	if (complete) {
-		const uint16_t executed = (uint16_t)(rc_journal_executed(&device->journal) -
-											 rc_virtqueue_used_index(&device->queues[RC_VHOST_CONTROL].ring));
-		device->executed_before = executed <= layout->size ? executed : 0;
+		uint32_t attempts;
+		const uint16_t executed = (uint16_t)(rc_journal_read_executed(&device->journal, &attempts) - used);
+		if (executed <= layout->size) {
+			device->executed_before = executed;
+			device->attempts = attempts;
+		} else {
+			rc_journal_set_executed(&device->journal, used);
+		}
 		complete = rc_journal_replay(&device->journal, &device->gpu, device->chain.request);
 	} else {
-		rc_journal_clear(&device->journal, layout);
+		rc_journal_clear(&device->journal, layout, used);
 	}
 	rc_log(device->log, complete ? RC_LOG_INFO : RC_LOG_WARN, "machine: taken over from a former worker%s",
 		complete ? "" : ", whose journal is not complete");
@@ -154,11 +169,13 @@ static void start_control(struct rc_vhost_device *device) {
 	if (!driver_goes_on(device)) {
 		rc_log(device->log, RC_LOG_INFO, "machine: its display driver begins");
 		rc_virtio_gpu_reset(&device->gpu);
-		rc_journal_clear(&device->journal, &queue->ring.layout);
+		rc_journal_clear(&device->journal, &queue->ring.layout, base);
+		device->executed_before = 0; /* of a driver that is gone, which was taken over and then served no more */
+		device->attempts = 0;
 	} else if (device->recovering[RC_VHOST_CONTROL]) {
 		/* Used entries are pushed in order, so the former worker has served just those; QEMU did not hear how many. */
 		base = rc_virtqueue_used_index(&queue->ring);
-		complete = take_over(device);
+		complete = take_over(device, base);
 	}
 	device->recovering[RC_VHOST_CONTROL] = false;
 	rc_vhost_queue_start(queue, base);
@@ -206,6 +223,14 @@ void rc_vhost_device_map_queues(struct rc_vhost_device *device) {
 		if (device->queues[i].running) {
 			rc_vhost_queue_map(&device->queues[i]);
 		}
+	}
+}
+
+void rc_vhost_device_make_room(struct rc_vhost_device *device) {
+	const bool runs = device->queues[RC_VHOST_CONTROL].running || device->queues[RC_VHOST_CURSOR].running;
+	if (!runs && device->memory.memory->count > RC_MAX_REGIONS - RC_VHOST_MAX_REGIONS) {
+		rc_virtio_gpu_reset(&device->gpu);
+		device->stopped.layout.descriptors = UINT64_MAX; /* no driver's: none goes on */
 	}
 }
 

@@ -15,6 +15,9 @@ enum { RC_VHOST_CONTROL, RC_VHOST_CURSOR, RC_VHOST_QUEUES };
 /* Flushes of one picture that one beat answers. */
 enum { RC_VHOST_BATCH = 4 };
 
+/* A request that so many workers have begun and not finished is refused: it must be what ends them. */
+enum { RC_VHOST_MAX_ATTEMPTS = 2 };
+
 /* The numbers are the machine link's (docs/protocol/machine-link.md). */
 enum rc_machine_state {
 	RC_MACHINE_ATTACHED = 1,   /* vhost-user is being served */
@@ -46,6 +49,7 @@ struct rc_vhost_device {
 	} stopped;               /* where the control queue stopped; layout.size 0: it has never run */
 	struct rc_chain chain;
 	uint16_t executed_before; /* so many of the next control chains were executed by the former worker */
+	uint32_t attempts;        /* workers that have begun the chain after those */
 	struct {
 		uint32_t shown, flushes, batch;
 	} pace[RC_MAX_SCANOUTS]; /* of the last flush: rc_scanout::shown, how many flushes its batch has */
@@ -80,6 +84,10 @@ enum rc_machine_state rc_vhost_device_state(const struct rc_vhost_device *device
 void rc_vhost_device_start_queues(struct rc_vhost_device *device);
 void rc_vhost_device_map_queues(struct rc_vhost_device *device);
 void rc_vhost_device_stop_queue(struct rc_vhost_queue *queue);
+
+/* For requests.c, before the memory table is set: no queue runs, and regions that the machine has lost fill the room for those it has now, because
+ * resources are backed by them. Resources are dropped then: the driver begins, whoever it is. */
+void rc_vhost_device_make_room(struct rc_vhost_device *device);
 
 /* Serve device->message, which is whole: requests.c. */
 void rc_vhost_device_handle(struct rc_vhost_device *device);

@@ -25,10 +25,11 @@ struct rc_journal_head {
 	uint32_t magic, version;
 	_Atomic uint32_t state;
 	uint32_t queue_size;
-	_Atomic uint32_t executed; /* index in the control queue */
-	uint32_t reserved;
-	uint64_t queue[3];        /* descriptors, available, used */
-	_Atomic uint64_t used[2]; /* bytes of records in each half */
+	uint32_t reserved[2];
+	uint64_t queue[3]; /* descriptors, available, used */
+	/* Of each half: bytes of records, index of the first request in the control queue that was not executed (from bit 32), how often that
+	 * was begun (from bit 48). In one word: a request whose record counts is not executed again, wherever the worker is killed. */
+	_Atomic uint64_t progress[2];
 	struct slot scanouts[RC_MAX_SCANOUTS], cursors[RC_MAX_SCANOUTS];
 };
 
@@ -73,22 +74,33 @@ void rc_journal_close(struct rc_journal *journal) {
 	*journal = (struct rc_journal){0};
 }
 
-void rc_journal_clear(struct rc_journal *journal, const struct rc_virtqueue_layout *queue) {
+static void publish(const struct rc_journal *journal) {
+	atomic_store_explicit(&journal->head->progress[journal->half],
+		journal->used | (uint64_t)journal->executed << 32 | (uint64_t)journal->attempts << 48, memory_order_release);
+}
+
+/* The half in use, and its progress, as a former worker left them. */
+static uint64_t read_progress(const struct rc_journal *journal, uint32_t *number) {
+	*number = atomic_load_explicit(&journal->head->state, memory_order_acquire) & STATE_HALF;
+	return atomic_load_explicit(&journal->head->progress[*number], memory_order_acquire);
+}
+
+void rc_journal_clear(struct rc_journal *journal, const struct rc_virtqueue_layout *queue, uint16_t executed) {
 	struct rc_journal_head *head = journal->head;
 	/* Not ours until all of it is new. */
 	atomic_store_explicit((_Atomic uint32_t *)&head->magic, 0, memory_order_seq_cst);
 	atomic_store(&head->state, 0);
 	journal->half = 0;
 	journal->used = 0;
+	journal->executed = executed;
+	journal->attempts = 0;
 	journal->incomplete = false;
-	atomic_store(&head->used[0], 0);
-	atomic_store(&head->used[1], 0);
+	publish(journal);
 	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
 		atomic_store(&head->scanouts[i].current, 0);
 		atomic_store(&head->cursors[i].current, 0);
 	}
 	head->version = VERSION;
-	atomic_store(&head->executed, 0);
 	head->queue_size = queue->size;
 	head->queue[0] = queue->descriptors;
 	head->queue[1] = queue->available;
@@ -103,11 +115,22 @@ bool rc_journal_is_of(const struct rc_journal *journal, const struct rc_virtqueu
 }
 
 void rc_journal_set_executed(struct rc_journal *journal, uint16_t index) {
-	atomic_store_explicit(&journal->head->executed, index, memory_order_release);
+	journal->executed = index;
+	journal->attempts = 0;
+	publish(journal);
 }
 
-uint16_t rc_journal_executed(const struct rc_journal *journal) {
-	return (uint16_t)atomic_load_explicit(&journal->head->executed, memory_order_acquire);
+void rc_journal_begin(struct rc_journal *journal) {
+	journal->attempts += journal->attempts < UINT16_MAX;
+	publish(journal);
+}
+
+uint16_t rc_journal_read_executed(struct rc_journal *journal, uint32_t *attempts) {
+	const uint64_t progress = read_progress(journal, &journal->half);
+	journal->used = (uint32_t)progress; /* checked when it is replayed */
+	journal->executed = (uint16_t)(progress >> 32);
+	*attempts = journal->attempts = (uint32_t)(progress >> 48);
+	return journal->executed;
 }
 
 /* ---- writing ---- */
@@ -210,7 +233,7 @@ static void compact(struct rc_journal *journal, const struct rc_virtio_gpu *gpu)
 	journal->half = number;
 	journal->used = fits ? used : 0;
 	journal->incomplete = !fits;
-	atomic_store_explicit(&head->used[number], journal->used, memory_order_release);
+	publish(journal);
 	atomic_store_explicit(&head->state, number | (fits ? 0 : STATE_INCOMPLETE), memory_order_release);
 }
 
@@ -221,7 +244,7 @@ static void append(struct rc_journal *journal, const struct rc_virtio_gpu *gpu, 
 		return;
 	}
 	memcpy(at, request, size);
-	atomic_store_explicit(&journal->head->used[journal->half], journal->used, memory_order_release);
+	publish(journal);
 }
 
 static void set_slot(struct slot *slot, const uint8_t *request, size_t size) {
@@ -246,31 +269,37 @@ static void clear_scanouts_of(struct rc_journal *journal, uint32_t resource_id) 
 	}
 }
 
-void rc_journal_note_control(
-	struct rc_journal *journal, const struct rc_virtio_gpu *gpu, const uint8_t *request, size_t size) {
+/* Whether a request is of those whose records make up what there is. */
+static bool makes_or_ends(uint32_t type) {
+	return type == VIRTIO_GPU_CMD_RESOURCE_CREATE_2D || type == VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB ||
+		   type == VIRTIO_GPU_CMD_RESOURCE_UNREF || type == VIRTIO_GPU_CMD_RESOURCE_ATTACH_BACKING ||
+		   type == VIRTIO_GPU_CMD_RESOURCE_DETACH_BACKING;
+}
+
+static bool shows(uint32_t type) {
+	return type == VIRTIO_GPU_CMD_SET_SCANOUT || type == VIRTIO_GPU_CMD_SET_SCANOUT_BLOB;
+}
+
+void rc_journal_note_control(struct rc_journal *journal, const struct rc_virtio_gpu *gpu, const uint8_t *request,
+	size_t size, uint16_t executed) {
 	struct virtio_gpu_ctrl_hdr hdr;
 	struct virtio_gpu_resource_unref unref;
 	struct virtio_gpu_set_scanout set;
 	memcpy(&hdr, request, sizeof(hdr));
-	switch (hdr.type) {
-	case VIRTIO_GPU_CMD_RESOURCE_UNREF:
+	if (hdr.type == VIRTIO_GPU_CMD_RESOURCE_UNREF) {
 		memcpy(&unref, request, sizeof(unref));
 		clear_scanouts_of(journal, unref.resource_id);
-		append(journal, gpu, request, size);
-		break;
-	case VIRTIO_GPU_CMD_RESOURCE_CREATE_2D:
-	case VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB:
-	case VIRTIO_GPU_CMD_RESOURCE_ATTACH_BACKING:
-	case VIRTIO_GPU_CMD_RESOURCE_DETACH_BACKING:
-		append(journal, gpu, request, size);
-		break;
-	case VIRTIO_GPU_CMD_SET_SCANOUT:
-	case VIRTIO_GPU_CMD_SET_SCANOUT_BLOB:
+	}
+	if (shows(hdr.type)) {
 		memcpy(&set, request, sizeof(set));
 		set_slot(&journal->head->scanouts[set.scanout_id], request, size);
-		break;
-	default:
-		break;
+	}
+	journal->executed = executed;
+	journal->attempts = 0;
+	if (makes_or_ends(hdr.type)) {
+		append(journal, gpu, request, size);
+	} else {
+		publish(journal);
 	}
 }
 
@@ -298,9 +327,16 @@ static bool execute(struct rc_virtio_gpu *gpu, const uint8_t *request, size_t si
 	return reply.hdr.type == VIRTIO_GPU_RESP_OK_NODATA;
 }
 
+/* Nothing but what is written to such a place: it costs what it cost the worker before, not a transfer a record. */
+static bool execute_if(bool (*belongs)(uint32_t type), struct rc_virtio_gpu *gpu, const uint8_t *request, size_t size) {
+	struct virtio_gpu_ctrl_hdr hdr = {0};
+	memcpy(&hdr, request, size < sizeof(hdr) ? size : sizeof(hdr));
+	return belongs(hdr.type) && execute(gpu, request, size);
+}
+
 static bool replay_records(struct rc_journal *journal, struct rc_virtio_gpu *gpu, uint8_t *buffer) {
-	const uint32_t number = atomic_load_explicit(&journal->head->state, memory_order_acquire) & STATE_HALF;
-	const uint64_t used = atomic_load_explicit(&journal->head->used[number], memory_order_acquire);
+	uint32_t number;
+	const uint64_t used = read_progress(journal, &number) & UINT32_MAX;
 	bool complete = used <= half_bytes(journal);
 	journal->half = number; /* kept until what it says is written anew into the other one */
 	for (uint64_t at = 0; complete && at < used;) {
@@ -315,7 +351,7 @@ static bool replay_records(struct rc_journal *journal, struct rc_virtio_gpu *gpu
 		}
 		memcpy(buffer, half(journal, number) + at, record.size);
 		at += (record.size + RECORD_ALIGN - 1) & ~(uint64_t)(RECORD_ALIGN - 1);
-		complete = execute(gpu, buffer, record.size);
+		complete = execute_if(makes_or_ends, gpu, buffer, record.size);
 	}
 	return complete;
 }
@@ -362,7 +398,7 @@ bool rc_journal_replay(struct rc_journal *journal, struct rc_virtio_gpu *gpu, ui
 	for (uint32_t i = 0; i < RC_MAX_SCANOUTS; i++) {
 		size_t size = read_slot(&journal->head->scanouts[i], buffer);
 		if (size) {
-			complete &= execute(gpu, buffer, size);
+			complete &= execute_if(shows, gpu, buffer, size);
 		}
 		size = read_slot(&journal->head->cursors[i], buffer);
 		if (size) {

@@ -80,6 +80,7 @@ static const char *set_mem_table(struct rc_vhost_device *device, struct rc_vhost
 	if (message->fd_count != table->count) {
 		return "count of fds";
 	}
+	rc_vhost_device_make_room(device);
 	const char *wrong = rc_guest_memory_set_table(&device->memory, message);
 	rc_vhost_device_map_queues(device);
 	return wrong;
