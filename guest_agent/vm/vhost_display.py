@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from guest_agent.vm.machine_link import Journal, MachineLink, MachineLinkError, State, WantedDisplay
-from guest_agent.vm.qemu_process import QemuProcess
+from guest_agent.vm.qemu_process import QemuError, QemuProcess
 
 _log = logging.getLogger(__name__)
 
@@ -56,11 +56,15 @@ class VhostDisplay:
                     reason = await self._serve(journal, recover=recover)
                     failures = 0 if self.is_attached.is_set() else failures + 1
                     recover = recover or self.is_attached.is_set()
-                    _log.warning("the machine's display has lost its render worker: %s", reason)
                 except (MachineLinkError, OSError) as error:
                     failures += 1
-                    _log.warning("the machine's display is not served: %s", error)
-                await asyncio.sleep(_RETRY_DELAYS_S[min(failures, len(_RETRY_DELAYS_S) - 1)])
+                    reason = str(error)
+                # A QEMU that ends closes the device too.
+                delay_s = _RETRY_DELAYS_S[min(failures, len(_RETRY_DELAYS_S) - 1)]
+                await asyncio.wait((self._qemu.ended,), timeout=delay_s)
+                if self._qemu.ended.done():
+                    raise QemuError("QEMU has closed its display device")
+                _log.warning("the machine's display has lost its render worker: %s", reason)
 
     async def tell_sizes(self) -> None:
         """Hand wanted sizes to the guest, the newest of each output, until cancelled."""
