@@ -159,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Adds to QEMU's command line what a session needs. The session ends when the machine does, with "
         "QEMU's exit code, and the machine when the session does, at once; one that runs already goes on.",
         epilog="Example: heliograph vm -- qemu-system-x86_64 -enable-kvm -M q35 -cpu host -m 4G -drive "
-        "file=debian.qcow2,if=virtio. docs/guests.md tells what is added, and of sound, libvirt, Windows and the agent inside.",
+        "file=debian.qcow2,if=virtio. More in docs/guests.md: sound, libvirt, Windows, the agent inside.",
         allow_abbrev=False,
     )
     commands.add_parser("vtest", help="serve Venus clients (stock Mesa's Vulkan driver) on a socket")
