@@ -39,6 +39,7 @@ _ADVICE = (
         rb"No 'PCI' bus found for device",
         "this kind of machine has no PCI bus for what a session adds: choose another one, such as -M q35",
     ),
+    (rb"vhost_backend_init failed", "the render worker ended while QEMU started: start the session again"),
     (
         rb"Could not access KVM kernel module: Permission denied",
         "you may not use /dev/kvm: sudo usermod -aG kvm $USER, then log in again",

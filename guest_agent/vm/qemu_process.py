@@ -77,7 +77,7 @@ class QemuProcess:
             async with asyncio.timeout(_END_S):
                 await self._output.wait_ended()
         how = f"code {code}" if code <= 128 else f"signal {code - 128}"
-        return f"QEMU ended with {how}" + (f": {self._output.advice}" if self._output.advice else "")
+        return f"QEMU ended with {how}" + (f": {self._output.advice}" if code and self._output.advice else "")
 
     def close(self) -> None:
         """Hear no more of it; it goes on until its parent ends it."""
