@@ -138,7 +138,9 @@ def integer(low: int, high: int) -> Callable[[str], int]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="heliograph", description="Shows a desktop or a program in the browser, over WebRTC.", allow_abbrev=False
+        prog="heliograph",
+        description="Shows a desktop, a program or a virtual machine in the browser, over WebRTC.",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"heliograph {version()}")
     commands = parser.add_subparsers(dest="mode", required=True, metavar="COMMAND")
@@ -154,7 +156,10 @@ def _parser() -> argparse.ArgumentParser:
         "vm",
         help="start a session with a virtual machine",
         usage="%(prog)s [options] -- qemu-system-x86_64 ARGUMENT...\n       %(prog)s [options] --attach QMP-SOCKET",
-        description="Adds to QEMU's command line what a session needs. The session ends when the machine does.",
+        description="Adds to QEMU's command line what a session needs. The session ends when the machine does, with "
+        "QEMU's exit code, and the machine when the session does, at once; one that runs already goes on.",
+        epilog="Example: heliograph vm -- qemu-system-x86_64 -enable-kvm -M q35 -cpu host -m 4G -drive "
+        "file=debian.qcow2,if=virtio. More in docs/guests.md: sound, libvirt, Windows, the agent inside.",
         allow_abbrev=False,
     )
     commands.add_parser("vtest", help="serve Venus clients (stock Mesa's Vulkan driver) on a socket")

@@ -20,6 +20,9 @@ from urllib.parse import urlsplit
 
 import ifaddr
 
+from guest_agent.vm.qemu_command import CommandError, Source
+from guest_agent.vm.qemu_command import check as check_command
+
 Mode = Literal["desktop", "run", "vm"]
 DISPLAY_SOURCES = ("auto", "vhost-user", "dbus")
 
@@ -126,6 +129,12 @@ class Settings:
                 "vm needs a machine: heliograph vm [options] -- qemu-system-x86_64 ARGUMENT..., or --attach QMP-SOCKET "
                 "for one that runs already"
             )
+        if self.attach is None:
+            sources: dict[str, Source | None] = {"auto": None, "vhost-user": "vhost-user", "dbus": "dbus"}
+            try:
+                check_command(self.command, sources[self.display_source])
+            except CommandError as error:
+                raise SettingsError(str(error)) from error
         if self.attach is not None and not self.attach.is_socket():
             raise SettingsError(
                 f"--attach {self.attach}: no such socket; QEMU makes one with -qmp unix:PATH,server=on,wait=off"

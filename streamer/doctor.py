@@ -248,6 +248,11 @@ def check_virtual_machines(emulators: Sequence[Emulator] | None = None, kvm: Pat
         return [Finding(name, "WARN", f"{loss}: no virtual machines", "./setup.sh qemu")]
     if emulator.lacks:
         return [Finding(name, "WARN", f"{emulator.program} lacks {', '.join(emulator.lacks)}", "./setup.sh qemu")]
+    first = found[0]
+    if first.program != emulator.program:
+        # It is found by its name, and so would be started.
+        loss = f"{first.program}, which is found first, is {first.version}: machines by vhost-user need KVM there"
+        return [Finding(name, "WARN", loss, f"heliograph vm -- {emulator.program} ...")]
     usable = os.access(kvm, os.R_OK | os.W_OK)
     speed = f"{kvm} may be used" if usable else f"{kvm} may not be used: guests are emulated, slowly"
     return [Finding(name, "OK", f"{emulator.version}, {emulator.program}; {speed}")]

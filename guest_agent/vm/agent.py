@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guest_agent.children import ChildError, Children
+from guest_agent.children import Children
 from guest_agent.display_link import run_display_link
 from guest_agent.gateway_link import AgentError, GatewayLink, SessionOver
 from guest_agent.messages import AgentReady, Clipboard, Exited
@@ -24,15 +24,23 @@ from guest_agent.vm.dbus_display import DBusDisplay
 from guest_agent.vm.dbus_sound import DBusSound
 from guest_agent.vm.dbus_source import DBusSource
 from guest_agent.vm.guest import MachineClipboard, MachineGuest, ShownSizes
-from guest_agent.vm.input_channel import open_input
+from guest_agent.vm.input_channel import has_device, open_input
 from guest_agent.vm.port import AgentPort
 from guest_agent.vm.qemu_command import CommandError, Paths, Source, complete
 from guest_agent.vm.qemu_process import QemuError, QemuProcess
-from guest_agent.vm.qmp import Qmp, QmpError
-from guest_agent.vm.vhost_display import VhostDisplay, set_up_again
+from guest_agent.vm.qmp import Qmp, QmpClosedError, QmpError
+from guest_agent.vm.vhost_display import VhostDisplay
 
 _log = logging.getLogger(__name__)
 
+# QEMU answers when its main loop is free: a guest's disk, or a render worker that is being replaced, may hold it.
+_QMP_PATIENCE_S = 30.0
+# It greets when it has started, which takes long with much memory to prepare: the gateway's patience ends sooner.
+_START_PATIENCE_S = 600.0
+# One that runs already, and has nobody else to speak with, greets at once.
+_ATTACH_PATIENCE_S = 10.0
+# An attached machine's connections do not all close at the same time.
+_END_S = 2.0
 # Two who take the display's connection from each other shall not do it as fast as they can; a QEMU that ends is told
 # by its end first.
 _RECONNECT_S = 1.0
@@ -74,12 +82,13 @@ class VmAgent:
         self._directory = settings.session_directory / "machine"
         self._streamer: StreamerServer | None = None
         self._port: AgentPort | None = None
+        self._is_ready = False
 
     async def run(self) -> int:
         """Run until the machine ends or the session does; return the exit code for this process."""
         children = Children()
         control = await GatewayLink.open(self._settings.control_fd)
-        expected = (ChildError, CommandError, QemuError, QmpError, DBusError)
+        expected = (CommandError, QemuError, QmpError, DBusError)
         try:
             return await control.run_session(lambda: self._serve(children, control), lambda message: None, expected)
         finally:
@@ -105,23 +114,54 @@ class VmAgent:
             outputs=settings.outputs,
             has_sound=settings.sound_fd is not None,
         )
-        qemu = QemuProcess(children, command)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_watch(qemu, control))
-            if command.source == "vhost-user":
-                await self._serve_vhost(qemu, paths, control)
-            else:
-                async with await Qmp.open(await qemu.connect(paths.qmp)) as qmp:
-                    await self._serve_dbus(qmp, paths.agent, control)
+        with contextlib.closing(QemuProcess(children, command)) as qemu:
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(_watch(qemu))
+                    if command.source == "vhost-user":
+                        await self._serve_vhost(qemu, paths, control)
+                    else:
+                        async with await _open_qmp(qemu, paths) as qmp:
+                            await self._serve_dbus(qmp, paths.agent, control)
+            except* (QemuError, QmpError, DBusError):
+                # Whatever failed may have failed because QEMU ends: its sockets close first.
+                if not await qemu.has_ended():
+                    raise
+            code = qemu.ended.result()
+            # A refusal at the start, mostly; QEMU has said why.
+            _log.log(logging.INFO if self._is_ready or code == 0 else logging.ERROR, "%s", await qemu.tell_end())
+            control.send(Exited(code))
+            raise SessionOver
 
     async def _serve_attached(self, path: Path, control: GatewayLink) -> None:
         try:
-            qmp = await Qmp.connect(str(path))
+            qmp = await Qmp.connect(str(path), timeout_s=_ATTACH_PATIENCE_S)
         except OSError as error:
-            raise AgentError(f"cannot connect to QEMU at {path}: {error.strerror}") from error
-        async with qmp, asyncio.TaskGroup() as tasks:
-            tasks.create_task(_watch_attached(qmp, control))
-            await self._serve_dbus(qmp, None, control)
+            raise AgentError(f"--attach {path}: no QEMU listens there ({error.strerror})") from error
+        except QmpError as error:
+            raise AgentError(
+                f"--attach {path}: {error.description}; give the machine another one: -qmp unix:PATH,server=on,wait=off"
+            ) from error
+        async with qmp:
+            for device in ("vhost-user-gpu", "vhost-user-vga"):
+                if await has_device(qmp, device):
+                    raise AgentError(
+                        f"--attach {path}: the machine's display device {device} is served by another program: only "
+                        "machines that QEMU draws itself can be attached to"
+                    )
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(_watch_attached(qmp))
+                    await self._serve_dbus(qmp, None, control)
+            except* (QmpError, DBusError):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_END_S):
+                        await qmp.wait_closed()
+                if not qmp.is_closed:
+                    raise
+            _log.info("the machine has ended")
+            control.send(Exited(0))
+            raise SessionOver
 
     async def _serve_vhost(self, qemu: QemuProcess, paths: Paths, control: GatewayLink) -> None:
         """The render worker is the machine's display device."""
@@ -142,33 +182,57 @@ class VmAgent:
             tasks.create_task(vhost.run())
             tasks.create_task(vhost.tell_sizes())
             async with (
-                await Qmp.open(await qemu.connect(paths.qmp)) as qmp,
-                self._open_machine(qmp) as opened,
+                await _open_qmp(qemu, paths) as qmp,
+                self._open_machine(qmp, paths.agent) as opened,
             ):
                 machine.set_result(opened)
                 await vhost.is_attached.wait()
-                control.send(AgentReady("vhost-user"))
-                await self._serve_guest(opened, paths.agent, qemu_knows_sizes=False)
+                self._tell_ready(control, "vhost-user")
+                await self._serve_guest(opened, qemu_knows_sizes=False)
 
     async def _serve_dbus(self, qmp: Qmp, agent_path: Path | None, control: GatewayLink) -> None:
         """QEMU hands its display over."""
-        async with self._open_machine(qmp) as machine, asyncio.TaskGroup() as tasks:
+        async with self._open_machine(qmp, agent_path) as machine, asyncio.TaskGroup() as tasks:
+            screens = len(machine.display.graphic_consoles)
+            if screens == 0:
+                raise AgentError("the machine has no screen: give it a display device, such as -vga std")
+            if screens < self._settings.outputs:
+                _log.warning(
+                    "%d screens were asked for, and the machine's display device has %d: some have more by "
+                    "max_outputs=N, such as -device virtio-vga,max_outputs=%d",
+                    *(self._settings.outputs, screens, self._settings.outputs),
+                )
             source = DBusSource(
-                machine.display, lambda: control.send(AgentReady("D-Bus")), handle_wanted=self._handle_wanted
+                machine.display, lambda: self._tell_ready(control, "D-Bus"), handle_wanted=self._handle_wanted
             )
             tasks.create_task(source.run())
             tasks.create_task(run_display_link(self._settings.display_path, source))
-            await self._serve_guest(machine, agent_path, qemu_knows_sizes=True)
+            await self._serve_guest(machine, qemu_knows_sizes=True)
+
+    def _tell_ready(self, control: GatewayLink, display: str) -> None:
+        self._is_ready = True
+        control.send(AgentReady(display))
 
     @asynccontextmanager
-    async def _open_machine(self, qmp: Qmp) -> AsyncIterator[_Machine]:
+    async def _open_machine(self, qmp: Qmp, agent_path: Path | None) -> AsyncIterator[_Machine]:
         clipboard = MachineClipboard(self._handle_guest_text)
         by_qemu = clipboard.open_by_qemu()
-        display = await DBusDisplay.open(qmp, by_qemu.exports)
+        try:
+            display = await DBusDisplay.open(qmp, by_qemu.exports)
+        except QmpError as error:
+            if error.command != "add_client":
+                raise
+            raise AgentError(
+                f"the machine has no D-Bus display of its own ({error.description}): it must be started with "
+                "-display dbus,p2p=yes"
+            ) from error
+        if agent_path is not None:
+            # Before there are sizes to be told.
+            self._port = clipboard.open_port(agent_path)
         with contextlib.closing(display):
             yield _Machine(qmp, display, clipboard, by_qemu)
 
-    async def _serve_guest(self, machine: _Machine, agent_path: Path | None, *, qemu_knows_sizes: bool) -> None:
+    async def _serve_guest(self, machine: _Machine, *, qemu_knows_sizes: bool) -> None:
         """What is the same wherever the picture comes from; until cancelled."""
         sizes = ShownSizes()
         machine_input = await open_input(machine.qmp, machine.display, sizes, qemu_knows_sizes=qemu_knows_sizes)
@@ -183,8 +247,7 @@ class VmAgent:
             tasks.create_task(_keep_display(machine))
             if sound is not None:
                 tasks.create_task(sound.run())
-            if agent_path is not None:
-                self._port = machine.clipboard.open_port(agent_path)
+            if self._port is not None:
                 machine.qmp.handle_event = self._handle_event
                 tasks.create_task(self._port.run())
             tasks.create_task(self._streamer.run())
@@ -210,23 +273,39 @@ async def _keep_display(machine: _Machine) -> None:
         except DBusError as error:
             _log.info("no clipboard by QEMU: %s", error)
         await machine.display.wait_closed()
-        _log.warning("QEMU has dropped the D-Bus display's connection: connecting again")
         await asyncio.sleep(_RECONNECT_S)
+        _log.warning("QEMU has dropped the D-Bus display's connection: connecting again")
         await machine.display.reopen()
 
 
-async def _watch(qemu: QemuProcess, control: GatewayLink) -> None:
-    code = await asyncio.shield(qemu.ended)
-    _log.info("QEMU ended with code %d", code)
-    control.send(Exited(code))
-    raise SessionOver
+async def _open_qmp(qemu: QemuProcess, paths: Paths) -> Qmp:
+    return await Qmp.open(await qemu.connect(paths.qmp), timeout_s=_START_PATIENCE_S)
 
 
-async def _watch_attached(qmp: Qmp, control: GatewayLink) -> None:
+async def _watch(qemu: QemuProcess) -> None:
+    await asyncio.shield(qemu.ended)
+    raise QemuError("QEMU has ended")
+
+
+async def _watch_attached(qmp: Qmp) -> None:
     await qmp.wait_closed()
-    _log.info("the machine has ended")
-    control.send(Exited(0))
-    raise SessionOver
+    raise QmpClosedError("connect", "QEMU is gone")
+
+
+async def set_up_again(qmp: Qmp) -> None:
+    """Let QEMU set its vhost-user devices up again: it does when a machine goes on."""
+    try:
+        status = await qmp.execute("query-status", timeout_s=_QMP_PATIENCE_S)
+        if isinstance(status, dict) and status.get("running") is True:
+            # Both at once: whatever happens to us, or to the first one's answer, the machine goes on.
+            answers = [qmp.post("stop"), qmp.post("cont")]
+            async with asyncio.timeout(_QMP_PATIENCE_S):
+                for answer in answers:
+                    await answer
+    except TimeoutError:
+        _log.error("QEMU takes long to set the machine's display up again; if it stays dark, reset the guest")
+    except QmpError as error:
+        _log.error("the machine's display could not be set up again: %s; resetting the guest brings it back", error)
 
 
 async def _set_size(display: DBusDisplay, scanout_id: int, width: int, height: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -183,15 +184,16 @@ class Listener:
 
     @contextlib.contextmanager
     def _refusing(self, member: str) -> Iterator[None]:
-        """Refuse what makes no picture, and log it, once for a reason."""
+        """Refuse what makes no picture, and log it, once for a picture and a kind of reason."""
         try:
             yield
         except PictureError as error:
             if member.startswith("Scanout"):
                 # What was shown before is not what the console shows now.
                 self._hide()
-            if self._refused != f"{member}: {error}":
-                self._refused = f"{member}: {error}"
+            kind = member + re.sub(r"\d+", "", str(error))
+            if self._refused != kind:
+                self._refused = kind
                 raise RefusedError(f"{self._name}: {error}") from None
 
     def _add_damage(self, rect: Rect) -> None:

@@ -334,7 +334,7 @@ class DBusSource:
             await self._is_wanted.wait()
             self._is_wanted.clear()
             for scanout_id, size in list(self._wanted.items()):
-                if self._told.get(scanout_id) != size and scanout_id not in self._unsupported:
+                if self._told.get(scanout_id) != size:
                     await self._tell_size(scanout_id, *size)
                     self._handle_wanted(scanout_id, *size)
 
@@ -343,9 +343,11 @@ class DBusSource:
         was_on = self._is_on(view)
         self._told[scanout_id] = (width, height)
         try:
-            if not await self._display.set_ui_info(self._consoles[scanout_id], width, height):
+            if scanout_id not in self._unsupported and not await self._display.set_ui_info(
+                self._consoles[scanout_id], width, height
+            ):
                 self._unsupported.add(scanout_id)
-                _log.info("scanout %d keeps the size that its guest sets: its device takes no wishes", scanout_id)
+                _log.info("screen %d keeps the size that its guest sets: its device takes no wishes", scanout_id + 1)
         except DBusClosedError:
             # Whoever holds the display connects it again, or ends.
             _log.debug("the size of scanout %d was not told: QEMU's control connection has ended", scanout_id)

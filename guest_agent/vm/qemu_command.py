@@ -27,10 +27,12 @@ _TABLETS = re.compile(r"(usb-tablet|usb-wacom-tablet|virtio-tablet.*|virtio-inpu
 _USB_CONTROLLERS = re.compile(r"(.*-)?[uexo]hci\d*")
 # Options that would take from us what is ours, and what to do instead.
 _REFUSED = {
-    "nographic": "leave it away (for a console in the terminal: -serial mon:stdio)",
+    "nographic": "leave it away (for the text of a serial port: -serial file:PATH, or unix:PATH,server=on,wait=off)",
     "curses": "leave it away: the screen is in the browser",
     "daemonize": "leave it away: the machine ends with its session",
 }
+_SHARED = "vhost-user takes -object memory-backend-memfd,share=on alone, without hugetlb=on or seal=off"
+_ON, _OFF = ("on", "yes", "true", "y"), ("off", "no", "false", "n")
 # QEMU's options without a value.
 _SWITCHES = frozenset(
     (
@@ -117,6 +119,15 @@ def complete(
     words += ["-audiodev", f"dbus,id={AUDIO_ID}"] if has_sound else []
     words += ["-display", "dbus,p2p=yes" + (f",audiodev={AUDIO_ID}" if has_sound else "")]
     return QemuCommand(wanted, (*command, *words))
+
+
+def check(command: Sequence[str], source: Source | None) -> None:
+    """Find out whether a command line can be completed.
+
+    Raises:
+        CommandError: as complete().
+    """
+    complete(command, Paths(Path("qmp"), Path("gpu"), Path("agent")), source=source)
 
 
 def _options(words: Sequence[str]) -> Iterator[_Option]:
@@ -219,20 +230,30 @@ def _shared_memory(options: Sequence[_Option]) -> list[str]:
     ram = [option for option in backends if option.first != "memory-backend-epc"]
     uses = {option.property("memory-backend") for option in options if option.name in ("machine", "M")}
     uses |= {option.property("memdev") for option in options if option.name == "numa"}
-    used = [option for option in ram if option.property("id") in uses]
-    if used:
-        for option in used:
-            if option.property("share") not in ("on", "yes", "true"):
-                raise CommandError(f"-object {option.value}: vhost-user needs share=on there")
+    more = {option.property("memdev") for option in options if option.name == "device"}
+    for option in ram:
+        if option.property("id") in uses | more:
+            _check_shared(option)
+    if any(option.property("id") in uses for option in ram):
         return []
     if any(option.name == "numa" for option in options):
         raise CommandError("-numa: give each node -object memory-backend-memfd,share=on,… and memdev=, for vhost-user")
     if any(option.name == "mem-path" for option in options):
-        raise CommandError("-mem-path: write -object memory-backend-file,share=on,… and -machine memory-backend=…")
+        raise CommandError(f"-mem-path: leave it away, or say --display-source dbus: {_SHARED}")
     return [
         *("-object", f"memory-backend-memfd,id={PREFIX}-ram,size={_memory_size(options)},share=on"),
         *("-machine", f"memory-backend={PREFIX}-ram"),
     ]
+
+
+def _check_shared(option: _Option) -> None:
+    """Files and huge pages may become smaller, or unreadable, while the render worker reads them."""
+    if option.first != "memory-backend-memfd":
+        raise CommandError(f"-object {option.value}: say --display-source dbus for this memory: {_SHARED}")
+    if option.property("share") in _OFF:
+        raise CommandError(f"-object {option.value}: vhost-user needs share=on there")
+    if option.property("hugetlb") in _ON or option.property("seal") in _OFF:
+        raise CommandError(f"-object {option.value}: leave hugetlb and seal away there: {_SHARED}")
 
 
 def _memory_size(options: Sequence[_Option]) -> str:

@@ -4,19 +4,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import socket
 from pathlib import Path
 
-from guest_agent.children import Child, Children
+from guest_agent.children import Child, ChildError, Children
 from guest_agent.vm.qemu_command import QemuCommand
+from guest_agent.vm.qemu_output import QemuOutput
 
 _log = logging.getLogger(__name__)
 
 # Between two looks for a socket that QEMU has yet to make; there is no event for it.
 _LOOK_S = 0.02
+# QEMU's sockets close before its end is known, and its last words may come after that.
+_END_S = 2.0
 
 
 class QemuError(Exception):
@@ -35,24 +39,55 @@ class QemuProcess:
         """Start it.
 
         Raises:
-            ChildError: it cannot be run.
+            QemuError: it cannot be run.
         """
         self.command = command
+        self._output = QemuOutput()
         _log.debug("starting %s", " ".join(command.words))
-        self._child: Child = children.start(
-            "QEMU", command.words, environment=dict(os.environ), death_signal=signal.SIGKILL
-        )
+        try:
+            # Its stdout may be a serial port's: not cut into lines.
+            self._child: Child = children.start(
+                *("QEMU", command.words),
+                environment=dict(os.environ),
+                death_signal=signal.SIGKILL,
+                output_fd=self._output.fd,
+                stdout_fd=2,
+            )
+        except ChildError as error:
+            self._output.close()
+            raise QemuError(
+                f"{error}: apt-get install qemu-system-x86, or in Heliograph's tree ./setup.sh qemu"
+            ) from error
+        self._output.start()
         self.ended = self._child.ended
 
     @property
     def pid(self) -> int:
         return self._child.pid
 
+    async def has_ended(self) -> bool:
+        """Whether QEMU has ended, or does so within a moment. Cancelling is safe."""
+        await asyncio.wait((self.ended,), timeout=_END_S)
+        return self.ended.done()
+
+    async def tell_end(self) -> str:
+        """Say in words how it has ended, and what to do about it, once all that it said itself is passed on."""
+        code = self.ended.result()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_S):
+                await self._output.wait_ended()
+        how = f"code {code}" if code <= 128 else f"signal {code - 128}"
+        return f"QEMU ended with {how}" + (f": {self._output.advice}" if code and self._output.advice else "")
+
+    def close(self) -> None:
+        """Hear no more of it; it goes on until its parent ends it."""
+        self._output.close()
+
     async def connect(self, path: Path) -> socket.socket:
         """Connect to a socket that QEMU makes while it starts. Cancelling is safe.
 
         Raises:
-            QemuError: it has ended instead; its own lines say why.
+            QemuError: it has ended instead.
         """
         while True:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
@@ -65,5 +100,5 @@ class QemuProcess:
                 sock.close()
                 raise
             if self.ended.done():
-                raise QemuError(f"QEMU ended with code {self.ended.result()}; its own lines above say why")
+                raise QemuError(f"QEMU ended with code {self.ended.result()}")
             await asyncio.wait((self.ended,), timeout=_LOOK_S)

@@ -10,28 +10,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from guest_agent.vm.machine_link import Journal, MachineLink, MachineLinkError, State, WantedDisplay
-from guest_agent.vm.qemu_process import QemuProcess
-from guest_agent.vm.qmp import Qmp, QmpError
+from guest_agent.vm.qemu_process import QemuError, QemuProcess
 
 _log = logging.getLogger(__name__)
 
-# QEMU answers when its main loop is free: a guest's disk, or a render worker that is being replaced, may hold it.
-_QMP_PATIENCE_S = 30.0
 _RETRY_DELAYS_S = (0.05, 0.1, 0.2, 0.5, 1.0)
-
-
-async def set_up_again(qmp: Qmp) -> None:
-    """Let QEMU set its vhost-user devices up again: it does when a machine goes on. One that is paused does it then."""
-    try:
-        status = await qmp.execute("query-status")
-        if status.get("running") is True:
-            try:
-                await qmp.execute("stop", timeout_s=_QMP_PATIENCE_S)
-            finally:
-                # Also when that took too long: QEMU stops when it gets round to it, and nobody would let it go on.
-                await qmp.execute("cont", timeout_s=_QMP_PATIENCE_S)
-    except QmpError as error:
-        _log.error("the machine's display could not be set up again: %s; resetting the guest brings it back", error)
 
 
 class VhostDisplay:
@@ -73,11 +56,15 @@ class VhostDisplay:
                     reason = await self._serve(journal, recover=recover)
                     failures = 0 if self.is_attached.is_set() else failures + 1
                     recover = recover or self.is_attached.is_set()
-                    _log.warning("the machine's display has lost its render worker: %s", reason)
                 except (MachineLinkError, OSError) as error:
                     failures += 1
-                    _log.warning("the machine's display is not served: %s", error)
-                await asyncio.sleep(_RETRY_DELAYS_S[min(failures, len(_RETRY_DELAYS_S) - 1)])
+                    reason = str(error)
+                # A QEMU that ends closes the device too.
+                delay_s = _RETRY_DELAYS_S[min(failures, len(_RETRY_DELAYS_S) - 1)]
+                await asyncio.wait((self._qemu.ended,), timeout=delay_s)
+                if self._qemu.ended.done():
+                    raise QemuError("QEMU has closed its display device")
+                _log.warning("the machine's display has lost its render worker: %s", reason)
 
     async def tell_sizes(self) -> None:
         """Hand wanted sizes to the guest, the newest of each output, until cancelled."""

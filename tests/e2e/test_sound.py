@@ -16,6 +16,7 @@ from playwright.async_api import Browser, Page
 from bench import sync, visit
 from guest_agent.sound import find_programs
 from tests.support.browser import Client, client
+from tests.support.listening import hears
 from tests.support.session import Session, SessionStarter
 from tests.support.streaming import wait_until
 
@@ -26,35 +27,7 @@ TONES = (
     *(sys.executable, "-m", "bench.guest_programs.beep", "--steady"),
     *("--left", str(LEFT_HZ), "--right", str(RIGHT_HZ)),
 )
-# The loudest frequency of each channel, in Hz; 0 for silence. 12 Hz resolution.
-_LISTEN = """async () => {
-  const context = window.listening ??= new AudioContext();
-  await context.resume();
-  const stream = document.getElementById("sound").srcObject;
-  if (!stream) return [0, 0];
-  const splitter = new ChannelSplitterNode(context, { numberOfOutputs: 2 });
-  const analysers = [0, 1].map((channel) => {
-    const analyser = new AnalyserNode(context, { fftSize: 4096, smoothingTimeConstant: 0 });
-    splitter.connect(analyser, channel);
-    return analyser;
-  });
-  const source = context.createMediaStreamSource(stream);
-  source.connect(splitter);
-  const begin = context.currentTime;
-  while (context.currentTime < begin + 0.3) await new Promise(requestAnimationFrame);
-  const peaks = analysers.map((analyser) => {
-    const bins = new Float32Array(analyser.frequencyBinCount);
-    analyser.getFloatFrequencyData(bins);
-    const loudest = bins.reduce((best, value, index) => (value > bins[best] ? index : best), 0);
-    return bins[loudest] > -60 ? loudest * context.sampleRate / analyser.fftSize : 0;
-  });
-  source.disconnect();
-  return peaks;
-}"""
-_HEARD = f"""async () => {{
-  const [left, right] = await ({_LISTEN})();
-  return Math.abs(left - {LEFT_HZ}) < 25 && Math.abs(right - {RIGHT_HZ}) < 25;
-}}"""
+_HEARD = hears(LEFT_HZ, RIGHT_HZ)
 _PACKETS = """async () => {
   for (const entry of (await measure.statistics()).values()) {
     if (entry.type === "inbound-rtp" && entry.kind === "audio") return entry.packetsReceived;

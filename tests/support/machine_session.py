@@ -75,14 +75,19 @@ class Kms:
 
 
 @contextmanager
-def machine_session(*options: str, devices: tuple[str, ...] = KEYBOARD) -> Iterator[MachineSession]:
-    """Start `heliograph vm` with `options` and the test guest with `devices`, and wait until it has booted."""
+def machine_session(
+    *options: str, devices: tuple[str, ...] = KEYBOARD, host_root: bool = False, memory_mib: int = 256
+) -> Iterator[MachineSession]:
+    """Start `heliograph vm` with `options` and the test guest with `devices`, and wait until it has booted.
+
+    `host_root`, `memory_mib`: see `guest_arguments()`.
+    """
     starter = SessionStarter()
     with tempfile.TemporaryDirectory(prefix="hg-vm-") as name:
         folder = Path(name)
         try:
-            command = ("qemu-system-x86_64", *guest_arguments(folder), *devices)
-            session = starter("vm", *options, "--", *command)
+            command = ("qemu-system-x86_64", *guest_arguments(folder, host_root=host_root, memory_mib=memory_mib))
+            session = starter("vm", *options, "--", *command, *devices)
             shell = GuestShell(folder / "shell.sock")
             try:
                 shell.wait_ready()

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "transport/machine_link.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -21,7 +22,11 @@ struct display_message {
 
 static void send_message(struct rc_machine_link *link, enum message_type type, const void *body, size_t size) {
 	if (link->greeted && !link->closed && !rc_packet_send(link->watch.fd, (uint16_t)type, 0, body, size, NULL, 0)) {
-		rc_log(link->log, RC_LOG_WARN, "machine: the agent does not read its messages: disconnected");
+		if (errno == EPIPE || errno == ECONNRESET) {
+			rc_log(link->log, RC_LOG_INFO, "machine: the agent has left");
+		} else {
+			rc_log(link->log, RC_LOG_WARN, "machine: the agent does not read its messages: disconnected");
+		}
 		link->closed = true;
 	}
 }

@@ -77,7 +77,10 @@ def test_an_old_or_incomplete_qemu_is_a_warning(tmp_path: Path) -> None:
     [found] = doctor.check_virtual_machines([old, replace(old, version="10.0.2", lacks=("the D-Bus display",))])
     assert found.state == "WARN"
     assert "lacks the D-Bus display" in found.detail
-    [found] = doctor.check_virtual_machines([old, replace(old, version="10.0.2")], tmp_path / "kvm")
+    new = replace(old, version="10.0.2", program=Path("/build/qemu-system-x86_64"))
+    [found] = doctor.check_virtual_machines([old, new])
+    assert (found.state, found.fix) == ("WARN", "heliograph vm -- /build/qemu-system-x86_64 ...")
+    [found] = doctor.check_virtual_machines([new, old], tmp_path / "kvm")
     assert found.state == "OK"
     assert "kvm may not be used" in found.detail
 

@@ -11,14 +11,15 @@ import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from guest_agent.display_link import DisplayConnection, run_display_link
 from guest_agent.virtio_gpu import Rect
+from guest_agent.vm.dbus_display import Console, DBusDisplay
 from guest_agent.vm.dbus_listener import Listener
-from guest_agent.vm.dbus_source import ConsoleView
+from guest_agent.vm.dbus_source import ConsoleView, DBusSource
 from tests.support.fake_qemu import LISTENER, LISTENER_MAP, FakePeer, fake_peer, picture_bytes
 from tests.support.fake_worker import FakeWorker
 
@@ -39,6 +40,39 @@ class OneView:
 
     def handle_display_event(self) -> None:
         pass
+
+
+class FixedDisplay:
+    """A display whose only console takes no sizes."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.graphic_consoles = [
+            Console(0, "Graphic", "VGA", 0, 640, 480, frozenset(), "pci/0000/01.0", is_absolute=True, max_touches=0)
+        ]
+
+    async def set_ui_info(self, console: Console, width: int, height: int) -> bool:
+        self.asked += 1
+        return False
+
+    async def register_listener(self, console: Console, listener: Listener) -> QuietConnection:
+        return QuietConnection()
+
+
+class QuietConnection:
+    """A listener's connection on which nothing is said."""
+
+    name = "console 0"
+
+    def __init__(self) -> None:
+        self._closed = asyncio.Event()
+
+    def close(self) -> None:
+        self._closed.set()
+
+    async def wait_closed(self) -> str:
+        await self._closed.wait()
+        return "closed"
 
 
 @dataclass
@@ -215,3 +249,24 @@ async def test_other_signatures_are_refused(member: str, tmp_path: Path) -> None
         for signature, body in (("v", (("u", 1),)), ("a{sv}", ({"x": ("s", "y")},)), ("ssssss", ("",) * 6)):
             answer = await b.says(member, signature, *body, interface=LISTENER_MAP if "Map" in member else LISTENER)
             assert "has the signature" in answer
+
+
+async def test_sizes_that_the_device_does_not_take_are_told_on(tmp_path: Path) -> None:
+    path = str(tmp_path / "display.sock")
+    display = FixedDisplay()
+    told: asyncio.Queue[tuple[int, int, int]] = asyncio.Queue()
+    source = DBusSource(cast("DBusDisplay", display), lambda: None, lambda *wanted: told.put_nowait(wanted))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(path)
+        listener.listen(4)
+        worker = FakeWorker(listener)
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(work) for work in (worker.run(), source.run(), run_display_link(path, source))]
+            await worker.until(lambda: worker.connections > 0)
+            for width in (800, 900, 1000):
+                worker.want(width, 600)
+                assert await asyncio.wait_for(told.get(), 60) == (0, width, 600)
+            for task in running:
+                task.cancel()
+    # QEMU is asked once: an agent in the guest may do what its device cannot.
+    assert display.asked == 1

@@ -88,9 +88,16 @@ def test_pointer_is_added_where_there_is_none(line: str, expected: str) -> None:
 
 
 def test_shared_memory_of_the_users_own_is_kept() -> None:
-    object_ = "-object memory-backend-file,id=ram,mem-path=/dev/hugepages,share=on,size=1G"
-    assert "memory-backend" not in added(f"qemu {object_} -M q35,memory-backend=ram")
-    assert "memory-backend" not in added(f"qemu {object_} -numa node,memdev=ram")
+    object_ = "-object memory-backend-memfd,id=ram,size=1G"
+    for more in ("", ",share=on", ",share=on,seal=on,prealloc=on"):
+        assert "memory-backend" not in added(f"qemu {object_}{more} -M q35,memory-backend=ram")
+        assert "memory-backend" not in added(f"qemu {object_}{more} -numa node,memdev=ram")
+
+
+def test_memory_that_nobody_shares_with_the_worker_may_be_any() -> None:
+    object_ = "-object memory-backend-file,id=ram,mem-path=/dev/hugepages,size=1G"
+    assert completed(f"qemu {object_} -M q35,memory-backend=ram", "dbus").source == "dbus"
+    assert "heliograph-ram" in added(f"qemu {object_}")  # nothing uses it
 
 
 def test_port_for_another_agent_is_not_added_twice() -> None:
@@ -119,6 +126,11 @@ def test_no_sound_no_audiodev() -> None:
         ("qemu -numa node", None, "-numa"),
         ("qemu -mem-path /x", None, "-mem-path"),
         ("qemu -object memory-backend-ram,id=a,size=1G -M memory-backend=a", None, "share=on"),
+        ("qemu -object memory-backend-file,id=a,share=on -M memory-backend=a", None, "--display-source dbus"),
+        ("qemu -object memory-backend-memfd,id=a,hugetlb=on -M memory-backend=a", None, "leave hugetlb"),
+        ("qemu -object memory-backend-memfd,id=a,seal=off -numa node,memdev=a", None, "leave hugetlb"),
+        ("qemu -object memory-backend-memfd,id=a,share=off -M memory-backend=a", None, "share=on"),
+        ("qemu -object memory-backend-file,id=a -device nvdimm,memdev=a", None, "memory-backend-memfd"),
     ],
 )
 def test_what_cannot_be_is_refused_and_says_what_to_do(line: str, source: Source | None, says: str) -> None:
