@@ -60,7 +60,7 @@ def _benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
         "encode": lambda: encode.run(args.repeats or 180),
         "convert": lambda: convert.run(args.gpu, args.repeats or 60),
         "sender": lambda: sender.run(args.repeats or 60),
-        "vm": lambda: asyncio.run(vm.run(size, fps, seconds or 8.0, args.repeats or vm.ROUNDS, only)),
+        "vm": lambda: asyncio.run(vm.run(size, fps, seconds or 4.0, args.repeats or vm.ROUNDS, only, args.lock)),
         "commands": lambda: commands.run(FOLDER / "vkbench", args.repeats or commands.ROUNDS),
     }
 
@@ -91,8 +91,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="how long a session is watched")
     parser.add_argument("--repeats", type=int, help="of starts, conversions, frames, rounds")
     parser.add_argument("--scenes", default=",".join(glass.SCENES), help="of glass (%(default)s)")
-    parser.add_argument("--only", help="products of glass, by the beginnings of their names (all that are here)")
-    parser.add_argument("--lock", type=Path, help="a file to lock during each round of glass, where others work too")
+    parser.add_argument("--only", help="products of glass, ways of vm, by their names' beginnings (all that are here)")
+    parser.add_argument("--lock", type=Path, help="a file to lock during each round of glass and vm")
     parser.add_argument("--cropped", action="store_true", help="glass: convert only the read part of a video to RGB")
     parser.add_argument("--gpu", default="auto", help="the device to convert on, as `heliograph devices` lists them")
     parser.add_argument("--json", type=Path, help="where one benchmark's result goes (build/bench/NAME.json)")

@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import random
 import sys
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from playwright.async_api import Browser
 
 from bench import network, processes, svg
+from bench.lock import alone
 from bench.peers.heliograph import Heliograph
 from bench.peers.product import Product, ProductError, Running
 from bench.peers.products import PRODUCTS
@@ -123,17 +122,6 @@ async def _watch(page: Probe, running: Running, seconds: float, chance: random.R
     return Round(sights, span_s, cpu, bps, load, seen, len(clicks) - len(seen), await page.shown())
 
 
-@asynccontextmanager
-async def _alone(lock: Path | None) -> AsyncIterator[None]:
-    """Hold a file's lock, so that nobody who asks for it works meanwhile."""
-    if lock is None:
-        yield
-        return
-    with lock.open("ab") as file:
-        await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
-        yield
-
-
 async def run(
     sizes: Sequence[str] = SIZES,
     fps: int = 60,
@@ -159,7 +147,7 @@ async def run(
             for scene in scenes:
                 group = standings[text, scene] = [Standing(product.name) for product in products]
                 for turn in range(rounds):
-                    async with _alone(lock):
+                    async with alone(lock):
                         for product, standing in zip(products, group, strict=True):
                             label = f"{text} {scene} {turn + 1}/{rounds} {product.name}"
                             seed = seeds.getrandbits(32)

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from playwright.async_api import Browser
 
 from bench import processes, svg
+from bench.lock import alone
 from bench.machines import WAYS, RunningMachine, Way
 from bench.peers.product import ProductError
 from bench.probe import NoClockError, probed_page
@@ -22,13 +24,25 @@ from guest_agent.vm.qemu import PROGRAM
 from tests.support.vm import GuestError, GuestJob
 
 # What the guest's program does: a barcode drawn into the picture that is shown, or page flips.
-SCENES = ("draw", "flip")
+KINDS = ("draw", "flip")
+# Pictures a second, as parts of the session's rate. Guest and display tick by themselves: with the latter every picture
+# has another phase between the two.
+RATES = (0.5, 0.95)
 ROUNDS = 3
 SETTLE_S = 2.0
-# Of the session's rate. Guest and display tick by themselves: so every picture has another phase between the two.
-GUEST_RATE = 0.95
 _NS_A_MS = 1e6
 _FAILURES = (GuestError, NoClockError, NoPictureError, ProductError, RfbError)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What the guest's program does, so many times a second."""
+
+    kind: str
+    rate: int
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.rate}/s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,30 +72,40 @@ class Standing:
         return Summary.of(values).p50
 
 
-async def measure(browser: Browser, way: Way, scene: str, size: tuple[int, int], fps: int, seconds: float) -> Round:
-    """Start a machine that shows pictures at a rate, watch it, end it.
+async def measure(
+    browser: Browser, way: Way, scenes: Sequence[Scene], size: tuple[int, int], fps: int, seconds: float
+) -> AsyncIterator[tuple[Scene, Round | str]]:
+    """Start a machine and watch its pictures scene by scene; end it. Yields what went wrong with a scene as its text.
 
     Raises:
-        What is in _FAILURES: it did not come up.
+        What is in _FAILURES: the machine did not come up.
     """
     async with way.running(size, fps) as machine:
-        kms = await asyncio.to_thread(_start_program, machine, scene, size, fps)
-        try:
-            page_ms, span_s, cpu_qemu, cpu_rest = await _watch_page(browser, machine, size, seconds)
-            handoff_ms = await _watch_handoff(browser, machine, size, seconds)
-        finally:
-            kms.kill()
-    return Round(page_ms, handoff_ms, span_s, cpu_qemu, cpu_rest, len(page_ms) / span_s)
+        for scene in scenes:
+            try:
+                kms = await asyncio.to_thread(_start_program, machine, scene, size)
+                try:
+                    page_ms, span_s, cpu_qemu, cpu_rest = await _watch_page(browser, machine, size, seconds)
+                    handoff_ms = await _watch_handoff(browser, machine, size, seconds)
+                finally:
+                    kms.kill()
+                    await asyncio.to_thread(kms.wait)
+            except _FAILURES as error:
+                yield scene, str(error)
+            else:
+                yield scene, Round(page_ms, handoff_ms, span_s, cpu_qemu, cpu_rest, len(page_ms) / span_s)
 
 
-def _start_program(machine: RunningMachine, scene: str, size: tuple[int, int], fps: int) -> GuestJob:
+def _start_program(machine: RunningMachine, scene: Scene, size: tuple[int, int]) -> GuestJob:
+    # Each program counts from one.
+    machine.stamps.times_ns.clear()
     kms = machine.shell.spawn("kms serve")
     try:
         kms.do(f"stamp {machine.stamp_device}")
         said = kms.do("mode 0 preferred")
         if f"{size[0]}x{size[1]}" not in said:
             raise GuestError(f"the guest's screen does not prefer {size[0]}x{size[1]}: {said}")
-        kms.write(f"{scene} 0 0 {round(fps * GUEST_RATE)}\n".encode())
+        kms.write(f"{scene.kind} 0 0 {scene.rate}\n".encode())
     except GuestError:
         kms.kill()
         raise
@@ -171,8 +195,9 @@ async def run(
     seconds: float = 8.0,
     rounds: int = ROUNDS,
     only: Sequence[str] = (),
+    lock: Path | None = None,
 ) -> Result:
-    """Measure all ways that are here (or those whose names begin with one of `only`), in turns."""
+    """Measure all ways that are here (or those whose names begin with one of `only`), in turns; `lock`: see alone()."""
     width, height = map(int, size.split("x"))
     notes: list[str] = []
     ways: list[Way] = []
@@ -184,32 +209,34 @@ async def run(
             ways.append(way)
         else:
             notes.append(f"{way.name} is left out: {lacking}.")
-    standings = {scene: [Standing(way.name) for way in ways] for scene in SCENES}
+    scenes = [Scene(kind, round(fps * rate)) for kind in KINDS for rate in RATES]
+    standings = {str(scene): [Standing(way.name) for way in ways] for scene in scenes}
     async with chromium() as browser:
-        for scene in SCENES:
-            for turn in range(rounds):
-                for way, standing in zip(ways, standings[scene], strict=True):
-                    label = f"{scene} {turn + 1}/{rounds} {way.name}"
-                    try:
-                        found = await measure(browser, way, scene, (width, height), fps, seconds)
-                    except _FAILURES as error:
-                        standing.failures.append(str(error))
-                        _progress(f"{label}: {error}")
-                        continue
-                    standing.rounds.append(found)
-                    page, handoff = Summary.of(found.page_ms), Summary.of(found.handoff_ms)
-                    _progress(
-                        f"{label}: page {page.p50:.1f}/{page.p95:.1f} ms, handoff {handoff.p50:.1f}/{handoff.p95:.1f} "
-                        f"ms, {found.shown_per_s:.1f}/s, CPU {found.cpu_qemu * 100:.0f} + {found.cpu_rest * 100:.0f} %"
-                    )
-    settings: dict[str, Value] = {
-        "size": size,
-        "fps": fps,
-        "guest's rate": round(fps * GUEST_RATE),
-        "rounds": rounds,
-        "seconds a round": seconds,
-    }
+        for turn in range(rounds):
+            for number, way in enumerate(ways):
+                try:
+                    async with alone(lock):
+                        async for scene, found in measure(browser, way, scenes, (width, height), fps, seconds):
+                            _note(standings[str(scene)][number], found, f"{turn + 1}/{rounds} {scene} {way.name}")
+                except _FAILURES as error:
+                    for standing in standings.values():
+                        standing[number].failures.append(str(error))
+                    _progress(f"{turn + 1}/{rounds} {way.name}: {error}")
+    settings: dict[str, Value] = {"size": size, "fps": fps, "rounds": rounds, "seconds a round": seconds}
     return result(standings, settings, notes)
+
+
+def _note(standing: Standing, found: Round | str, label: str) -> None:
+    if isinstance(found, str):
+        standing.failures.append(found)
+        _progress(f"{label}: {found}")
+        return
+    standing.rounds.append(found)
+    page, handoff = Summary.of(found.page_ms), Summary.of(found.handoff_ms)
+    _progress(
+        f"{label}: page {page.p50:.1f}/{page.p95:.1f} ms, handoff {handoff.p50:.1f}/{handoff.p95:.1f} ms, "
+        f"{found.shown_per_s:.1f}/s, CPU {found.cpu_qemu * 100:.0f} + {found.cpu_rest * 100:.0f} %"
+    )
 
 
 def _progress(text: str) -> None:

@@ -334,18 +334,20 @@ class DBusSource:
             await self._is_wanted.wait()
             self._is_wanted.clear()
             for scanout_id, size in list(self._wanted.items()):
-                if self._told.get(scanout_id) != size:
-                    await self._tell_size(scanout_id, *size)
-                    self._handle_wanted(scanout_id, *size)
+                if self._told.get(scanout_id) == size:
+                    continue
+                await self._tell_size(scanout_id, *size)
+                # An agent in the guest can do what the device cannot.
+                self._handle_wanted(scanout_id, *size)
 
     async def _tell_size(self, scanout_id: int, width: int, height: int) -> None:
         view = self._views[scanout_id]
         was_on = self._is_on(view)
         self._told[scanout_id] = (width, height)
+        if scanout_id in self._unsupported:
+            return
         try:
-            if scanout_id not in self._unsupported and not await self._display.set_ui_info(
-                self._consoles[scanout_id], width, height
-            ):
+            if not await self._display.set_ui_info(self._consoles[scanout_id], width, height):
                 self._unsupported.add(scanout_id)
                 _log.info("screen %d keeps the size that its guest sets: its device takes no wishes", scanout_id + 1)
         except DBusClosedError:

@@ -25,7 +25,7 @@ from tests.support.fake_worker import FakeWorker
 
 @dataclass
 class SeenMachine:
-    """What a test has in its hands. `texts`: what the guest has copied."""
+    """What a test has in its hands. `texts`: what the guest has copied; `wishes`: sizes for an agent in it."""
 
     qmp: Qmp
     display: DBusDisplay
@@ -34,6 +34,7 @@ class SeenMachine:
     input: MachineInput
     clipboard: DBusClipboard
     texts: list[str] = field(default_factory=list)
+    wishes: asyncio.Queue[tuple[int, int, int]] = field(default_factory=asyncio.Queue)
     first_frames: int = 0
 
     def picture(self, scanout_id: int = 0) -> NDArray[np.uint8]:
@@ -69,7 +70,7 @@ async def seen_machine(
         async with await Qmp.connect(str(qmp_path)) as qmp:
             clipboard = DBusClipboard(texts.append)
             display = await DBusDisplay.open(qmp, clipboard.exports)
-            source = DBusSource(display, lambda: _count(seen))
+            source = DBusSource(display, lambda: _count(seen), lambda *wish: seen.wishes.put_nowait(wish))
             channel = await open_input(qmp, display, source.sizes)
             seen = SeenMachine(qmp, display, source, worker, channel, clipboard, texts)
             async with asyncio.TaskGroup() as tasks:

@@ -160,6 +160,14 @@ async def test_devices_that_take_no_wishes_say_so(std: VirtualMachine) -> None:
         assert not await seen.display.set_ui_info(seen.display.graphic_consoles[0], 800, 600)
 
 
+async def test_what_a_device_does_not_take_is_left_to_the_guests_agent(std: VirtualMachine) -> None:
+    async with seen_machine(std.qmp_path, wanted=(1024, 768)) as seen, asyncio.timeout(60):
+        assert await seen.wishes.get() == (0, 1024, 768)
+        for size in ((800, 600), (640, 480)):
+            seen.worker.want(*size)
+            assert await seen.wishes.get() == (0, *size)
+
+
 @pytest.mark.parametrize("gpu", ["virtio", "qxl"])
 async def test_the_cursor_moves_without_frames(gpu: str, request: pytest.FixtureRequest) -> None:
     machine: VirtualMachine = request.getfixturevalue(gpu)

@@ -44,11 +44,13 @@ Section "Screen"
   DefaultDepth 24
 EndSection
 """
+# The evdev driver takes QEMU's virtio-tablet for a touchpad, whose places it would take for movements.
 _INPUT = """\
 Section "InputDevice"
   Identifier "{name}"
   Driver "evdev"
   Option "Device" "/dev/input/{name}"
+  Option "Mode" "Absolute"
 EndSection
 """
 
