@@ -31,7 +31,7 @@ def _psnr_db(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
 async def _settled(viewer: Client, expected: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Wait until the picture of a still guest is as good as it must get."""
     best = 0.0
-    for _ in range(60):
+    for _ in range(600):
         picture = await viewer.picture()
         if picture.shape == expected.shape:
             best = max(best, _psnr_db(_luma(picture), _luma(expected)))

@@ -76,7 +76,7 @@ async def packets(page: Page) -> int:
 
 async def wait_for_value(session: Session, name: str, value: float) -> None:
     """Wait for a number of the session's."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await visit.read_values(session))[name] != value:  # noqa: ASYNC110  (another process)
             await asyncio.sleep(0.05)
 
@@ -183,7 +183,7 @@ async def test_a_beep_and_a_flash_are_together(
     async with visit.viewer(browser) as viewer:
         await viewer.open(session.url)
         await sync.begin(viewer.page)
-        await viewer.page.wait_for_function("() => sync.beeps.length > 11 && sync.flashes.length > 11", timeout=30_000)
+        await viewer.page.wait_for_function("() => sync.beeps.length > 11 && sync.flashes.length > 11", timeout=60_000)
         offsets = await sync.offsets_ms(viewer.page)
     with capsys.disabled():
         sys.stdout.write(f"\nbeep after flash: {', '.join(f'{offset:.0f}' for offset in offsets)} ms\n")

@@ -105,6 +105,6 @@ async def stock_viewer(
         yield viewer
     finally:
         # Trap: an exception in the last BYE must not make this hang.
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await viewer.peer.close()
             await connection.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.support.session import Session, SessionStarter
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 _POLL_S = 0.02
 
 

@@ -21,7 +21,7 @@ from guest_agent.graphics import GuestDriver, find_driver, graphics_variables, w
 
 _ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 60.0
 GUEST_TIMEOUT_S = 100.0
 # Layers of the machine would be seen by native and Venus alike, but not by everyone who runs the tests.
 _DETERMINED = {"VK_LOADER_LAYERS_DISABLE": "~all~"}

@@ -22,7 +22,7 @@ from tests.support.venus_client import FATAL, Ring, VenusClient, enumerate_versi
 
 pytestmark = pytest.mark.gpu
 
-_WAIT_S = 30.0
+_WAIT_S = 60.0
 _HAS_CLIENT = re.compile(r"render worker \d+ \(process (\d+)\) has a client")
 
 

@@ -178,11 +178,15 @@ async def test_the_cursor_moves_without_frames(gpu: str, request: pytest.Fixture
         assert tuple(pixels[CURSOR_SIZE - 2, 1]) == (0, 255, 255, 255)
         assert not pixels[:, CURSOR_SIZE:].any()
 
-        flushed = len(worker.flushed)
-        for x in range(200, 400, 20):
-            await _do(kms, f"cursor 0 {x} 60")
-        await worker.until(lambda: worker.cursor is not None and worker.cursor.x in (380, 381))
-        assert len(worker.flushed) == flushed
+        # The picture's last flushes may come late; none come of the cursor.
+        async with asyncio.timeout(60):
+            flushed = -1
+            while flushed != (flushed := len(worker.flushed)):
+                for x in range(200, 400, 20):
+                    await _do(kms, f"cursor 0 {x} 60")
+                await worker.until(lambda: worker.cursor is not None and worker.cursor.x in (380, 381))
+                await _do(kms, "cursor 0 100 50")
+                await worker.until(lambda: worker.cursor is not None and worker.cursor.x in (100, 101))
         if gpu == "qxl":
             return  # QEMU's QXL does not say that it is hidden
         await _do(kms, "cursor-image 0 none")
@@ -206,6 +210,7 @@ async def test_keys_pointer_wheel_and_touch_arrive(virtio: VirtualMachine) -> No
         said = await _read_until(events, "^QEMU Virtio Keyboard: 1 60 1\n")
         seen.input.reset()
         keyboard = [line.split(": ")[1] for line in said.splitlines() if line.startswith("QEMU Virtio Keyboard")]
+        keyboard = [key for key in keyboard if not key.endswith(" 2")]  # the guest repeats what is held for long
         assert keyboard == [
             *("1 30 1", "1 30 0", "1 42 1", "1 30 1", "1 42 0", "1 30 0"),
             *("1 30 1", "1 30 0", "1 42 1", "1 2 1", "1 2 0", "1 42 0", "1 1 1", "1 1 0", "1 60 1"),
@@ -227,14 +232,21 @@ async def test_a_mouse_without_a_tablet_goes_where_the_pointer_goes(std: Virtual
     async with seen_machine(std.qmp_path) as seen, _job(std, "evdump") as events:
         await _read_until(events, "^READY\n")
         assert (seen.input.name, seen.input.takes_touch) == ("QEMU's D-Bus display", False)
-        for message in (Motion(100, 100), Motion(110, 95.5), Motion(112, 95), Wheel(0, 1), Key(0x61, True, "KeyA")):
+        await seen.input.put(Motion(100, 100))
+        # A PS/2 mouse sums up what its guest has not read yet.
+        for message, wanted in (
+            (Motion(110, 95.5), ["2 0 10", "2 1 -4"]),
+            (Motion(112, 95), ["2 0 2", "2 1 -1"]),
+            (Wheel(0, 1), ["2 8 -1"]),
+        ):
             await seen.input.put(message)
+            said = await _read_until(events, f"Mouse: {wanted[-1]}\n")
+            assert [line.rpartition(": ")[2] for line in said.splitlines() if "Mouse: 2 " in line] == wanted
         # A PS/2 keyboard's keys are repeated by the keyboard.
-        said = await _read_until(events, "^AT Translated Set 2 keyboard: 1 30 2\n")
+        await seen.input.put(Key(0x61, True, "KeyA"))
+        await _read_until(events, "^AT Translated Set 2 keyboard: 1 30 2\n")
         await seen.input.put(Key(0x61, False, "KeyA"))
         await _read_until(events, "^AT Translated Set 2 keyboard: 1 30 0\n")
-        moved = [line.rpartition(": ")[2] for line in said.splitlines() if "Mouse: 2 " in line]
-        assert moved == ["2 0 10", "2 1 -4", "2 0 2", "2 1 -1", "2 8 -1"]
 
 
 async def test_text_is_typed_into_the_guests_console(std: VirtualMachine) -> None:
@@ -315,10 +327,9 @@ async def test_what_the_machine_plays_is_heard_while_somebody_listens(virtio: Vi
             assert np.array_equal(left, right)
             await asyncio.to_thread(virtio.check_sh, "printf '\\000' | dd of=/dev/port bs=1 seek=97 2>/dev/null")
             writer.close()
-        loud = np.flatnonzero(np.abs(left) > 1000)
-        part = left[loud[0] : loud[0] + 4800]
-        crossings = np.count_nonzero(np.diff(np.signbit(part)))
-        assert 70 <= crossings <= 106  # 88 in a tenth of a second
+        # Most half waves are 54.5 samples long; a machine that is busy may have left gaps.
+        crossings = np.flatnonzero(np.diff(np.signbit(left)))
+        assert 45 <= np.median(np.diff(crossings)) <= 68
         serving.cancel()
 
 

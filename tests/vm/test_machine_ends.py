@@ -51,7 +51,7 @@ def test_killed_agent_takes_its_machine_along() -> None:
         qemu = _qemu_of(agent)
         os.kill(agent, signal.SIGKILL)
         assert machine.session.wait() == 1
-        assert not _is_there(qemu)
+        wait_until(lambda: not _is_there(qemu))
         assert "the VM agent ended without warning" in machine.session.log
 
 

@@ -88,7 +88,7 @@ class AgentProcess:
         self.control = await Link.open(ours, messages.AGENT_TO_GATEWAY)
 
     async def told(self) -> Message | None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             return await self.control.receive()
 
     async def ready(self) -> str:
@@ -272,7 +272,7 @@ async def test_streamer_is_served_and_replaced(agent: AgentProcess) -> None:
     first = await agent.streamer()
     first.send(messages.Key(0xFFE1, True))
     second = await agent.streamer()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert await first.receive() is None
         second.send(messages.Clipboard("from the viewer"))
         second._writer.write(b"\x0f\0\0\0" + b'{"type": "no"} ')
@@ -310,7 +310,7 @@ async def test_runs_without_privileges(agent: AgentProcess, monkeypatch: pytest.
 async def _hear(agent: AgentProcess) -> None:
     """Wait until the sound socket gives samples."""
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
                 await loop.sock_connect(sock, str(agent.directory / "sound.sock"))
@@ -324,7 +324,7 @@ async def test_sound_is_there_when_programs_start_and_ends_with_them(agent: Agen
     await agent.start("--", "sh", "-c", f"pactl get-default-sink >{info}; sleep 1000", has_sound=True)
     await agent.ready()
     streamer = await agent.streamer()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert await streamer.receive() == messages.Sound(True)
     await _hear(agent)
     await wait_until(lambda: info.exists() and info.read_text() == "heliograph\n")

@@ -33,7 +33,7 @@ class Seen:
         await self.guest.run("xclip", "-in", "-selection", "clipboard", *arguments, str(path))
 
     async def heard(self) -> str:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             return await self.texts.get()
 
     async def digest(self, *arguments: str) -> str:

@@ -57,7 +57,7 @@ def test_there_is_no_default_server() -> None:
 
 
 async def test_a_viewer_without_candidates_is_found_by_its_checks() -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         viewer, ours = aioice.ice.Connection(ice_controlling=True), StreamConnection(ice_controlling=False)
         await asyncio.gather(viewer.gather_candidates(), ours.gather_candidates())
         for one, other in ((viewer, ours), (ours, viewer)):
@@ -75,7 +75,7 @@ async def test_a_viewer_without_candidates_is_found_by_its_checks() -> None:
 
 
 async def test_closing_ends_the_wait_for_a_viewer_that_never_comes() -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         connection = StreamConnection(ice_controlling=False)
         await connection.gather_candidates()
         connection.remote_username, connection.remote_password = "user", "password"
@@ -87,7 +87,7 @@ async def test_closing_ends_the_wait_for_a_viewer_that_never_comes() -> None:
 
 
 async def test_strangers_datagrams_are_dropped_and_an_empty_one_hurts_nobody() -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         local, remote = StreamConnection(ice_controlling=True), StreamConnection(ice_controlling=False)
         await asyncio.gather(local.gather_candidates(), remote.gather_candidates())
         for one, other in ((local, remote), (remote, local)):
