@@ -126,6 +126,13 @@ class VenusServer:
             assert time.monotonic() < deadline_s, f"the log has fewer than {lines} lines:\n{self.log}"
             time.sleep(0.01)
 
+    def wait_said(self, text: str) -> None:
+        """Wait until its log has this."""
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while text not in self.log:
+            assert time.monotonic() < deadline_s, f"the log has no {text!r}:\n{self.log}"
+            time.sleep(0.01)
+
     @property
     def environment(self) -> dict[str, str]:
         return venus_environment(self.socket)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import signal
@@ -102,7 +103,7 @@ class AgentProcess:
         return await Link.open(sock, messages.AGENT_TO_STREAMER)
 
     async def ended(self) -> int:
-        return await asyncio.to_thread(self.process.wait, 30)
+        return await asyncio.to_thread(self.process.wait, 60)
 
     def close(self) -> None:
         if hasattr(self, "process") and self.process.poll() is None:
@@ -136,7 +137,12 @@ def traces(display: str) -> list[str]:
 
 def find_process(word: bytes) -> int:
     """Return the youngest of our descendants with this word in its command line."""
-    return max(pid for pid in descendants() if word in Path(f"/proc/{pid}/cmdline").read_bytes())
+    found = []
+    for pid in descendants():
+        with contextlib.suppress(OSError):  # it has ended while we looked
+            if word in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return max(found)
 
 
 async def test_a_guest_program_is_shown_and_its_exit_code_is_told(agent: AgentProcess) -> None:
