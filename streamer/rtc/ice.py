@@ -110,6 +110,11 @@ class StreamConnection(ice.Connection):
             except OSError as error:
                 _log.warning("media cannot use %s: %s", host, error)
                 continue
+            if self._closing:
+                # The viewer left while we waited: close() has not seen this one.
+                await protocol.close()
+                raise GatheringError("the connection was closed meanwhile")
+            self._protocols.append(protocol)  # at once: whoever is cancelled leaves it to close()
             address = protocol.transport.get_extra_info("sockname")
             protocol.local_candidate = Candidate(
                 foundation=candidate_foundation("host", "udp", host),
@@ -123,7 +128,6 @@ class StreamConnection(ice.Connection):
             )
             protocols.append(protocol)
             candidates.append(protocol.local_candidate)
-        self._protocols += protocols
         if not protocols:
             raise GatheringError(f"no UDP port is free for media on {', '.join(self.hosts)} ({self.ports or 'any'})")
         if self.stun_server is not None:

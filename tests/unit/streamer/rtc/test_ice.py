@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import os
 import socket
 
 import aioice.ice
@@ -50,6 +53,25 @@ async def test_a_taken_port_is_passed_over_and_a_full_range_is_an_error() -> Non
         with pytest.raises(GatheringError, match=r"127\.0\.0\.1"):
             await connection.gather_candidates()
         await connection.close()
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_who_leaves_while_candidates_are_gathered_leaves_no_socket(is_cancelled: bool) -> None:
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    for steps in range(24):
+        connection = StreamConnection(ice_controlling=False)
+        connection.hosts = ("127.0.0.1",) * 4
+        gathering = asyncio.gather(connection.gather_candidates(), return_exceptions=True)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if is_cancelled:
+            gathering.cancel()
+        await connection.close()
+        with contextlib.suppress(asyncio.CancelledError):
+            await gathering
+        await connection.close()
+        assert len(os.listdir("/proc/self/fd")) <= before, steps
 
 
 def test_there_is_no_default_server() -> None:
