@@ -85,6 +85,12 @@ class StreamConnection(ice.Connection):
             self.on_pair(None)
         await super().close()
 
+    def drop_sockets(self) -> None:
+        """Close the sockets that close() has not got to; nothing after it."""
+        self._closing = True
+        for protocol in self._protocols:
+            protocol.transport.close()
+
     async def add_remote_candidate(self, remote_candidate: Candidate | None) -> None:
         """Add a candidate of the viewer's; None, the end of them, is not the end of hope (RFC 8863).
 

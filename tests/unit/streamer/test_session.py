@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from guest_agent.messages import Button, Clipboard, Key, Message, Motion, Relative, Shown, Sound
 from render_core import CursorImage
 from tests.support.fake_frame_link import FakeRing
@@ -249,6 +251,21 @@ async def test_the_cursor_is_sent_as_a_png_and_to_those_who_come_later_too() -> 
             assert (cursor["width"], cursor["height"], cursor["hot_x"]) == (2, 1, 1)
             bench.link.post(CursorImage(0, 2, 0, 0, 0, 0, None))
             await wait_until(lambda: viewer.received("cursor")[-1]["png"] is None)
+
+
+async def test_a_session_that_ends_while_a_viewer_is_closed_keeps_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with session_bench() as bench:
+        await bench.show(320, 240)
+        async with AiortcViewer(bench, 1):
+            peer = bench.session._viewers[1].peer
+            assert peer is not None and peer._ice is not None
+            transports = [protocol.transport for protocol in peer._ice._protocols]
+            assert transports
+            monkeypatch.setattr(peer._connection, "close", asyncio.Event().wait)
+            bench.session.remove_viewer(1)
+    assert all(transport.is_closing() for transport in transports)
+    monkeypatch.undo()
+    await peer._connection.close()
 
 
 async def test_bad_signalling_is_refused_by_name_and_the_viewer_may_go_on() -> None:
