@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A session seen by Chromium over paths that are narrow, lossy, long, or change. The screen is noise, at any rate.
 
-A path's delay is what a rate is found by, and a machine with other work delays too: what must come may come late here, and
-be a part of what a link could carry. How soon and how much is shown in virtual time, by rtc/congestion/test_controller.py.
+A path's delay is what a rate is found by, and a machine with other work delays too: what must come may come late here,
+and be a part of what a link could carry. How soon and how much: rtc/congestion/test_controller.py, in virtual time.
 """
 
 from __future__ import annotations
