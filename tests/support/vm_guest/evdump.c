@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* evdump: names the input devices that are there, says READY, then prints their events: "NAME: TYPE CODE VALUE", numbers as in
- * linux/input-event-codes.h, without those that only separate (EV_SYN). Ends when it is killed.
+ * linux/input-event-codes.h, without those that only separate (EV_SYN) or tell of settings (EV_REP). Ends when it is killed.
  * evdump --no-repeat: the devices' keys are not repeated by the kernel from now on; ends at once. */
 #include <fcntl.h>
 #include <linux/input.h>
@@ -52,7 +52,7 @@ int main(int argc, char **argv) {
 				fds[i].fd = -1; // unplugged
 			}
 			for (ssize_t k = 0; k < ret / (ssize_t)sizeof(events[0]); k++) {
-				if (events[k].type != EV_SYN) {
+				if (events[k].type != EV_SYN && events[k].type != EV_REP) {
 					printf("%s: %d %d %d\n", names[i], events[k].type, events[k].code, events[k].value);
 				}
 			}
