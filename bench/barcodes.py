@@ -88,7 +88,7 @@ async def newest_value(page: Page) -> int:
 
 async def wait_value_above(page: Page, value: int) -> int:
     """Wait for a picture with a greater number; return that."""
-    await page.wait_for_function(f"(value) => ({_NEWEST})() > value", arg=value, timeout=30_000)
+    await page.wait_for_function(f"(value) => ({_NEWEST})() > value", arg=value, timeout=60_000)
     return await newest_value(page)
 
 

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import xcffib.xfixes
@@ -18,7 +18,6 @@ from guest_agent.x_connection import XConnection, XError
 
 # More of a property than this is read in parts, and text is sent in parts of this size.
 PART_BYTES = 65536
-TRANSFER_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +34,6 @@ class Clipboard:
         self._fixes = x.extension("xfixes")
         x.reply(self._fixes.QueryVersion(5, 0))
         self._handle_text = handle_text
-        self._loop = asyncio.get_running_loop()
         names = ("CLIPBOARD", "UTF8_STRING", "TARGETS", "TIMESTAMP", "INCR", "HELIOGRAPH_CLIPBOARD")
         atoms = {name: x.atom(name) for name in (*names, "text/plain;charset=utf-8", "text/plain", "TEXT")}
         self._clipboard, self._utf8, self._targets, self._timestamp, self._incr, self._property = (
@@ -72,7 +70,9 @@ class Clipboard:
         if text == self._last or not text:
             return
         self._text = self._last = text
-        self._incoming = None
+        if self._incoming is not None:
+            self._incoming.cancel()
+            self._incoming = None
         for selection in (self._clipboard, xproto.Atom.PRIMARY):
             self._x.core.SetSelectionOwner(self._window, selection, xproto.Time.CurrentTime)
         self._x.flush()
@@ -116,8 +116,7 @@ class Clipboard:
         key = (event.requestor, place)
         if key in self._outgoing:
             self._outgoing.pop(key).cancel()
-        timer = self._loop.call_later(TRANSFER_SECONDS, self._outgoing.pop, key, None)
-        self._outgoing[key] = OutgoingText(data, kind, timer)
+        self._outgoing[key] = OutgoingText(data, kind, partial(self._outgoing.pop, key, None))
         return True
 
     def _change_property(self, window: int, place: int, kind: int, bits: int, data: bytes) -> None:
@@ -139,8 +138,7 @@ class Clipboard:
     def _start_incoming(self, timestamp: int) -> None:
         if self._incoming is not None:
             self._incoming.cancel()
-        timer = self._loop.call_later(TRANSFER_SECONDS, self._give_up)
-        self._incoming = IncomingText(timestamp, timer)
+        self._incoming = IncomingText(timestamp, self._give_up)
         self._convert(self._utf8)
 
     def _give_up(self) -> None:

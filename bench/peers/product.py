@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 PEERS = Path("build/peers")
-_START_S = 30.0
+_START_S = 60.0
 _STOP_S = 10.0
 
 

@@ -23,7 +23,7 @@ from streamer.gateway.supervisor import Outcome, PartState, Supervisor
 from streamer.gateway.viewers import Viewers
 
 START_TIMEOUT_S = 60.0
-_METRICS_TIMEOUT_S = 1.0
+_METRICS_TIMEOUT_S = 5.0
 _END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _log = logging.getLogger(__name__)

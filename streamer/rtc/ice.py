@@ -85,6 +85,12 @@ class StreamConnection(ice.Connection):
             self.on_pair(None)
         await super().close()
 
+    def drop_sockets(self) -> None:
+        """Close the sockets that close() has not got to; nothing after it."""
+        self._closing = True
+        for protocol in self._protocols:
+            protocol.transport.close()
+
     async def add_remote_candidate(self, remote_candidate: Candidate | None) -> None:
         """Add a candidate of the viewer's; None, the end of them, is not the end of hope (RFC 8863).
 
@@ -110,6 +116,11 @@ class StreamConnection(ice.Connection):
             except OSError as error:
                 _log.warning("media cannot use %s: %s", host, error)
                 continue
+            if self._closing:
+                # The viewer left while we waited: close() has not seen this one.
+                await protocol.close()
+                raise GatheringError("the connection was closed meanwhile")
+            self._protocols.append(protocol)  # at once: whoever is cancelled leaves it to close()
             address = protocol.transport.get_extra_info("sockname")
             protocol.local_candidate = Candidate(
                 foundation=candidate_foundation("host", "udp", host),
@@ -123,7 +134,6 @@ class StreamConnection(ice.Connection):
             )
             protocols.append(protocol)
             candidates.append(protocol.local_candidate)
-        self._protocols += protocols
         if not protocols:
             raise GatheringError(f"no UDP port is free for media on {', '.join(self.hosts)} ({self.ports or 'any'})")
         if self.stun_server is not None:

@@ -248,7 +248,12 @@ class Peer:
         self.track.stop()
         if self.audio_track is not None:
             self.audio_track.stop()
-        await self._connection.close()
+        try:
+            await self._connection.close()
+        finally:
+            # Also where that takes too long, or the session ends in the midst of it.
+            if self._ice is not None:
+                self._ice.drop_sockets()
 
     def _handle_state(self) -> None:
         match self._connection.connectionState:

@@ -46,7 +46,7 @@ async def test_a_large_screen_comes_smaller_and_is_clicked_in_its_own_pixels(
             # 2561 x 1441, in even columns and rows by four.
             assert await viewer.page.evaluate(_VIDEO_SIZE) == [2562, 1444]
             expected = _luma(_halved(await guest.screenshot()))
-            for _ in range(100):
+            for _ in range(600):
                 seen = _luma(await viewer.picture())
                 assert seen.shape == expected.shape
                 error = float(np.mean((seen - expected) ** 2))

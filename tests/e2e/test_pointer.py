@@ -91,6 +91,7 @@ async def test_locked_pointer_moves_by_as_much(browser: Browser, start_session: 
         await viewer.page.mouse.click(500, 350)
         await _released(guest, 1)
         await viewer.page.keyboard.press("Control+Alt+Shift+KeyP")
+        await expect(viewer.page.locator("#notices")).to_contain_text("Escape")  # for a moment
         await viewer.page.wait_for_function("() => document.pointerLockElement !== null")
         begin = await guest.pointer()
         await viewer.page.mouse.move(530, 330, steps=10)
@@ -100,4 +101,3 @@ async def test_locked_pointer_moves_by_as_much(browser: Browser, start_session: 
         await viewer.page.mouse.up()
         clicks = await _released(guest, 2)
         assert (clicks[-1]["x"], clicks[-1]["y"]) == (begin[0] + 30, begin[1] - 20)
-        await expect(viewer.page.locator("#notices")).to_contain_text("Escape")

@@ -50,7 +50,7 @@ async def test_canvas_is_read_in_the_frame_that_paints_it(browser: Browser, when
 async def test_ours_is_measured(browser: Browser) -> None:
     ours = next(product for product in PRODUCTS if product.name == "heliograph")
     found = await measure(browser, ours, "small", _SIZE, 60, seconds=1.5, seed=1)
-    assert len(found.glass_ms) > 10
+    assert len(found.glass_ms) > 3  # of 90, on a machine that is idle
     assert 0 < min(found.glass_ms)
     assert all(sight.frame_ms <= sight.read_ms for sight in found.sights.sights)
     assert len(found.clicks_ms) > found.unseen_clicks

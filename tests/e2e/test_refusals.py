@@ -16,7 +16,7 @@ from tests.support.observer import observed_guest
 from tests.support.session import Session, SessionStarter
 from tests.support.web_visitor import cookies_of
 
-_WAIT_S = 20.0
+_WAIT_S = 60.0
 _FOREIGN = ("https://example.com", "http://127.0.0.1:1", "null", "")
 _VIDEO = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\n"
 _CANDIDATE = "candidate:1 1 udp 2122260223 127.0.0.1 50000 typ host"

@@ -92,7 +92,7 @@ async def test_what_changes_is_shown_and_nothing_old_stays(
                     colour = f"{numbers.choice((0xFFFFFF, 0x808080, 0x202020, 0xC04040, 0x40A040)):06x}"
                     await guest.run(sys.executable, "-c", _FILL, *map(str, box), colour)
                 expected = (await guest.screenshot()).astype(int).mean(2)
-                for _ in range(50):
+                for _ in range(600):
                     error = np.abs((await viewer.picture()).astype(int).mean(2) - expected)
                     if error.mean() < 2 and np.quantile(error, 0.999) < 40:
                         break

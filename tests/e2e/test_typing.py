@@ -94,7 +94,7 @@ async def test_control_and_function_keys(browser: Browser, start_session: Sessio
 async def test_held_key_repeats_until_the_page_loses_the_focus(
     browser: Browser, start_session: SessionStarter, tmp_path: Path
 ) -> None:
-    terminal = await Terminal.start(start_session, tmp_path)
+    terminal = await Terminal.start(start_session, tmp_path, repeats=True)
     async with client(browser) as viewer:
         await _open(viewer, terminal)
         await viewer.page.keyboard.down("r")
@@ -114,7 +114,8 @@ async def test_keys_are_released_one_by_one(browser: Browser, start_session: Ses
             await keyboard.down(key)
         for key in ("Shift", "KeyA", "Control"):
             await keyboard.up(key)
-        keys = await guest.wait_for("key", 6)
+        await guest.wait(lambda: sum(not key["down"] for key in guest.all("key")) == 3)
+        keys = guest.all("key")  # what is held for long repeats
         names = {0xFFE1: "Shift", 0xFFE3: "Control", 0x61: "a"}
         seen = [(names[key["keysym"]], key["down"]) for key in keys]
         assert seen[:3] == [("Shift", True), ("Control", True), ("a", True)]

@@ -50,7 +50,7 @@ async def test_still_picture_is_the_same_for_all(browser: Browser, start_session
             await late.open(guest.session.url)
             expected = (await guest.screenshot()).astype(int)
             for viewer in (first, late):
-                for _ in range(50):
+                for _ in range(600):
                     if np.abs((await viewer.picture()).astype(int) - expected).mean() < 4:
                         break
                     await viewer.page.wait_for_timeout(100)

@@ -14,7 +14,7 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 ARGUMENTS = (
     "--no-first-run",
@@ -24,6 +24,10 @@ ARGUMENTS = (
     "--disable-sync",
     "--disable-quic",
 )
+
+# The limits are for tests that fail: a machine with other work takes its time.
+WAIT_MS = 60_000
+expect.set_options(timeout=WAIT_MS)
 
 # True when there is a picture, and nothing lies over it.
 PICTURE_SHOWN = """() => window.heliograph?.stats().state === "connected"
@@ -82,11 +86,11 @@ class Client:
         await self.wait_picture()
 
     async def wait_picture(self) -> None:
-        await self.page.wait_for_function(PICTURE_SHOWN, timeout=30_000)
+        await self.page.wait_for_function(PICTURE_SHOWN)
 
     async def wait_until(self, predicate: str, argument: Any = None) -> None:
         """Wait until an async function of the page returns true; wait_for_function takes its promise for an answer."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WAIT_MS / 1000):
             await self.page.evaluate(
                 f"async (argument) => {{ const predicate = {predicate};"
                 " while (!await predicate(argument)) await new Promise((resolve) => setTimeout(resolve, 50)); }",
@@ -125,6 +129,7 @@ async def client(
     context = await browser.new_context(
         viewport={"width": width, "height": height}, device_scale_factor=scale, **options
     )
+    context.set_default_timeout(WAIT_MS)
     try:
         opened = Client(context, await context.new_page())
         yield opened

@@ -55,7 +55,7 @@ class FakeEncoder:
         self.damages.append(damage)
         self.is_busy = True
         if self._gate is not None:
-            assert self._gate.acquire(timeout=30)
+            assert self._gate.acquire(timeout=60)
         self.seen.append(int(planes[0, 0]))
         self.keyframes.append(keyframe or not self.keyframes)
         self.is_busy = False

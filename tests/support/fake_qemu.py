@@ -49,7 +49,7 @@ class FakePeer:
     async def _read(self, size: int) -> bytes:
         data = b""
         while len(data) < size:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 part = await self._loop.sock_recv(self._sock, size - len(data))
             if not part:
                 raise ConnectionResetError("the client has closed the connection")
@@ -115,7 +115,7 @@ async def fake_peer(
     finally:
         connection.close()
         peer.close()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await connection.wait_closed()
 
 
@@ -140,7 +140,7 @@ class FakeQmp:
             readable = asyncio.Event()
             self._loop.add_reader(self._sock, readable.set)
             try:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     await readable.wait()
             finally:
                 self._loop.remove_reader(self._sock)

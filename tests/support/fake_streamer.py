@@ -102,7 +102,7 @@ class FakeStreamer:
 
     async def wait_for(self, condition: Callable[[], Any]) -> Any:
         """Wait until `condition` is true, looking after each message; return its value."""
-        async with asyncio.timeout(20), self._changed:
+        async with asyncio.timeout(60), self._changed:
             return await self._changed.wait_for(condition)
 
     async def wait_messages(self, kind: str, count: int = 1) -> list[dict[str, Any]]:

@@ -258,7 +258,7 @@ class FakeWorker:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for a message after which the condition holds."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()

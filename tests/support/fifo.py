@@ -19,7 +19,7 @@ class Fifo:
         self._data = b""
 
     async def read_line(self) -> str:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while b"\n" not in self._data:
                 readable = asyncio.Event()
                 loop = asyncio.get_running_loop()

@@ -19,8 +19,8 @@ from tests.support.vm_guest.pattern import centres, pattern
 
 _T = TypeVar("_T")
 KEYBOARD = ("-device", "virtio-keyboard-pci")
-# BT.709's 219 levels, roundings, the quantiser; strong blues by libyuv (see tests/e2e/test_picture.py).
-COLOUR_STEPS = (6, 6, 16)
+# See tests/e2e/test_picture.py.
+COLOUR_STEPS = (9, 6, 21)
 WAIT_S = 90.0
 # QEMU's keyboards drop what comes while their queue is full: 64 events, and a guest under emulation is slow.
 TYPING_MS = 40

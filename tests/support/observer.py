@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from tests.support.session import Session, SessionStarter
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class ObservedGuest:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 _ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 60.0
 
 
 class Session:

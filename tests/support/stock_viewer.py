@@ -92,19 +92,19 @@ async def stock_viewer(
     """Connect a viewer; `prepare` is called when its transports are there, before they are used."""
     viewer = StockViewer(settings or RtcSettings())
     connection = viewer.connection
-    connection.addTransceiver("video", direction="recvonly")
-    connection.createDataChannel("control")
-    await connection.setLocalDescription(await connection.createOffer())
-    viewer.offered = connection.localDescription.sdp
-    prepare(viewer)
-    answer = await viewer.peer.answer(Offer(viewer.offered))
-    await connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
-    viewer.keep_packets()
-    await wait_until(lambda: viewer.is_connected)
     try:
+        connection.addTransceiver("video", direction="recvonly")
+        connection.createDataChannel("control")
+        await connection.setLocalDescription(await connection.createOffer())
+        viewer.offered = connection.localDescription.sdp
+        prepare(viewer)
+        answer = await viewer.peer.answer(Offer(viewer.offered))
+        await connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        viewer.keep_packets()
+        await wait_until(lambda: viewer.is_connected)
         yield viewer
     finally:
         # Trap: an exception in the last BYE must not make this hang.
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await viewer.peer.close()
             await connection.close()

@@ -26,7 +26,7 @@ from streamer.screen import ScreenSettings
 from streamer.session import Session, SessionSettings
 from tests.support.fake_frame_link import FakeFrameLink, FakeLinkClosedError, FakeRing
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:

@@ -11,22 +11,22 @@ from pathlib import Path
 
 from tests.support.session import Session, SessionStarter
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 _POLL_S = 0.02
 
 
 class Terminal:
     """`xterm` as a session's guest, in raw mode: control characters are written down too."""
 
-    def __init__(self, start_session: SessionStarter, directory: Path) -> None:
+    def __init__(self, start_session: SessionStarter, directory: Path, repeats: bool) -> None:
         self._path = directory / "typed"
-        command = f"stty raw -echo; exec cat >> {shlex.quote(str(self._path))}"
+        command = f"xset r {'on' if repeats else 'off'}; stty raw -echo; exec cat >> {shlex.quote(str(self._path))}"
         self.session: Session = start_session.run("xterm", "-u8", "-geometry", "80x24+0+0", "-e", "sh", "-c", command)
 
     @classmethod
-    async def start(cls, start_session: SessionStarter, directory: Path) -> Terminal:
-        """Start it, and wait until it takes text."""
-        terminal = await asyncio.to_thread(cls, start_session, directory)
+    async def start(cls, start_session: SessionStarter, directory: Path, *, repeats: bool = False) -> Terminal:
+        """Start it, and wait until it takes text. `repeats`: held keys, which a busy machine holds for long."""
+        terminal = await asyncio.to_thread(cls, start_session, directory, repeats)
         await terminal._wait(terminal._path.exists)
         return terminal
 

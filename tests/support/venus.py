@@ -21,7 +21,7 @@ from guest_agent.graphics import GuestDriver, find_driver, graphics_variables, w
 
 _ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 60.0
 GUEST_TIMEOUT_S = 100.0
 # Layers of the machine would be seen by native and Venus alike, but not by everyone who runs the tests.
 _DETERMINED = {"VK_LOADER_LAYERS_DISABLE": "~all~"}
@@ -124,6 +124,13 @@ class VenusServer:
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while len(self.log.splitlines()) < lines:
             assert time.monotonic() < deadline_s, f"the log has fewer than {lines} lines:\n{self.log}"
+            time.sleep(0.01)
+
+    def wait_said(self, text: str) -> None:
+        """Wait until its log has this."""
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while text not in self.log:
+            assert time.monotonic() < deadline_s, f"the log has no {text!r}:\n{self.log}"
             time.sleep(0.01)
 
     @property

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 _ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 MAIN_RING_BYTES, MAIN_BUFFER_BYTES = 131268, 131072
 IDLE, FATAL, ALIVE = 1, 2, 4
 # vtest

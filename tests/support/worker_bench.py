@@ -24,7 +24,7 @@ from render_core import CursorImage, CursorMove, Device, Frame, FrameLink, Ring,
 from streamer.config import vulkan_environment
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT_S = 30.0
+WAIT_S = 60.0
 TILE_ROWS = 16
 _HEADER = struct.Struct("<IHHII")
 

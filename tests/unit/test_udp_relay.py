@@ -18,7 +18,7 @@ def pass_packets(down: PathSettings, count: int, size: int = 1000) -> tuple[Rela
     """Send packets from a server to a client at once; returns the relay, what came, and for how long."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
         server.bind(("127.0.0.1", 0))
-        server.settimeout(10)
+        server.settimeout(60)
         client.settimeout(1)
         with RelayThread(server.getsockname(), down) as relay:
             client.sendto(b"hello", ("127.0.0.1", relay.port))

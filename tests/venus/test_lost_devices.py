@@ -18,7 +18,7 @@ from tests.support.venus_client import VenusClient, enumerate_version
 pytestmark = pytest.mark.gpu
 
 ROOT = Path(__file__).resolve().parents[2]
-END_S = 30.0
+END_S = 60.0
 LOST = "VkErrorDeviceLost"
 HANGS = ("--limit", "gpu-timeout-ms=1500", "--limit", "wait-ms=3000")
 SMALL = (

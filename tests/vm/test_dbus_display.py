@@ -186,20 +186,36 @@ async def test_the_cursor_moves_without_frames(gpu: str, request: pytest.Fixture
         assert tuple(pixels[CURSOR_SIZE - 2, 1]) == (0, 255, 255, 255)
         assert not pixels[:, CURSOR_SIZE:].any()
 
-        flushed = len(worker.flushed)
-        for x in range(200, 400, 20):
-            await _do(kms, f"cursor 0 {x} 60")
-        await worker.until(lambda: worker.cursor is not None and worker.cursor.x in (380, 381))
-        assert len(worker.flushed) == flushed
+        # The picture's last flushes may come late; none come of the cursor.
+        async with asyncio.timeout(60):
+            flushed = -1
+            while flushed != (flushed := len(worker.flushed)):
+                for x in range(200, 400, 20):
+                    await _do(kms, f"cursor 0 {x} 60")
+                await worker.until(lambda: worker.cursor is not None and worker.cursor.x in (380, 381))
+                await _do(kms, "cursor 0 100 50")
+                await worker.until(lambda: worker.cursor is not None and worker.cursor.x in (100, 101))
         if gpu == "qxl":
             return  # QEMU's QXL does not say that it is hidden
         await _do(kms, "cursor-image 0 none")
         await worker.until(lambda: worker.cursor is not None and worker.cursor.image is None)
 
 
-async def test_keys_pointer_wheel_and_touch_arrive(virtio: VirtualMachine) -> None:
-    async with seen_machine(virtio.qmp_path) as seen, _job(virtio, "evdump") as events:
+@contextlib.asynccontextmanager
+async def _events(machine: VirtualMachine) -> AsyncIterator[GuestJob]:
+    """The guest's input events, once it has found its mouse, which takes a PS/2 mouse's driver a while."""
+    async with asyncio.timeout(60):
+        while True:
+            async with _job(machine, "evdump") as events:
+                if "Mouse" in await _read_until(events, "^READY\n"):
+                    break
+    async with _job(machine, "evdump") as events:
         await _read_until(events, "^READY\n")
+        yield events
+
+
+async def test_keys_pointer_wheel_and_touch_arrive(virtio: VirtualMachine) -> None:
+    async with seen_machine(virtio.qmp_path) as seen, _events(virtio) as events:
         assert (seen.input.name, seen.input.takes_touch) == ("QMP", True)  # two screens
         messages = (
             *(Key(0x61, True, "KeyA"), Key(0x61, False, "KeyA"), Key(0x41, True), Key(0x41, False)),
@@ -211,7 +227,11 @@ async def test_keys_pointer_wheel_and_touch_arrive(virtio: VirtualMachine) -> No
         )
         for message in messages:
             await seen.input.put(message)
-        said = await _read_until(events, "^QEMU Virtio Keyboard: 1 60 1\n")
+        # Each device's events come in their order, those of two in any.
+        said = ""
+        for last in ("Keyboard: 1 60 1", "Tablet: 1 275 0", "Mouse: 2 0 1", "1 273 0", "MultiTouch: 3 57 -1"):
+            if f"{last}\n" not in said:
+                said += await _read_until(events, f"{last}\n")
         seen.input.reset()
         keyboard = [line.split(": ")[1] for line in said.splitlines() if line.startswith("QEMU Virtio Keyboard")]
         assert keyboard == [
@@ -232,17 +252,23 @@ async def test_keys_pointer_wheel_and_touch_arrive(virtio: VirtualMachine) -> No
 
 
 async def test_a_mouse_without_a_tablet_goes_where_the_pointer_goes(std: VirtualMachine) -> None:
-    async with seen_machine(std.qmp_path) as seen, _job(std, "evdump") as events:
-        await _read_until(events, "^READY\n")
+    async with seen_machine(std.qmp_path) as seen, _events(std) as events:
         assert (seen.input.name, seen.input.takes_touch) == ("QEMU's D-Bus display", False)
-        for message in (Motion(100, 100), Motion(110, 95.5), Motion(112, 95), Wheel(0, 1), Key(0x61, True, "KeyA")):
+        await seen.input.put(Motion(100, 100))
+        # A PS/2 mouse sums up what its guest has not read yet.
+        for message, wanted in (
+            (Motion(110, 95.5), ["2 0 10", "2 1 -4"]),
+            (Motion(112, 95), ["2 0 2", "2 1 -1"]),
+            (Wheel(0, 1), ["2 8 -1"]),
+        ):
             await seen.input.put(message)
+            said = await _read_until(events, f"Mouse: {wanted[-1]}\n")
+            assert [line.rpartition(": ")[2] for line in said.splitlines() if "Mouse: 2 " in line] == wanted
         # A PS/2 keyboard's keys are repeated by the keyboard.
-        said = await _read_until(events, "^AT Translated Set 2 keyboard: 1 30 2\n")
+        await seen.input.put(Key(0x61, True, "KeyA"))
+        await _read_until(events, "^AT Translated Set 2 keyboard: 1 30 2\n")
         await seen.input.put(Key(0x61, False, "KeyA"))
         await _read_until(events, "^AT Translated Set 2 keyboard: 1 30 0\n")
-        moved = [line.rpartition(": ")[2] for line in said.splitlines() if "Mouse: 2 " in line]
-        assert moved == ["2 0 10", "2 1 -4", "2 0 2", "2 1 -1", "2 8 -1"]
 
 
 async def test_text_is_typed_into_the_guests_console(std: VirtualMachine) -> None:
@@ -323,10 +349,9 @@ async def test_what_the_machine_plays_is_heard_while_somebody_listens(virtio: Vi
             assert np.array_equal(left, right)
             await asyncio.to_thread(virtio.check_sh, "printf '\\000' | dd of=/dev/port bs=1 seek=97 2>/dev/null")
             writer.close()
-        loud = np.flatnonzero(np.abs(left) > 1000)
-        part = left[loud[0] : loud[0] + 4800]
-        crossings = np.count_nonzero(np.diff(np.signbit(part)))
-        assert 70 <= crossings <= 106  # 88 in a tenth of a second
+        # Most half waves are 54.5 samples long; a machine that is busy may have left gaps.
+        crossings = np.flatnonzero(np.diff(np.signbit(left)))
+        assert 45 <= np.median(np.diff(crossings)) <= 68
         serving.cancel()
 
 

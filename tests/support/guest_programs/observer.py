@@ -133,7 +133,7 @@ class Observer:
             self._tell("screenshot", width=geometry.width, height=geometry.height)
         elif order["do"] == "run":
             result = subprocess.run(
-                order["command"], input=order["input"].encode(), stdout=subprocess.PIPE, check=False, timeout=30
+                order["command"], input=order["input"].encode(), stdout=subprocess.PIPE, check=False, timeout=60
             )
             self._tell("ran", code=result.returncode, output=result.stdout.decode())
         elif order["do"] == "pointer":

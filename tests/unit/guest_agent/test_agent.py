@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import signal
@@ -88,7 +89,7 @@ class AgentProcess:
         self.control = await Link.open(ours, messages.AGENT_TO_GATEWAY)
 
     async def told(self) -> Message | None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             return await self.control.receive()
 
     async def ready(self) -> str:
@@ -102,7 +103,7 @@ class AgentProcess:
         return await Link.open(sock, messages.AGENT_TO_STREAMER)
 
     async def ended(self) -> int:
-        return await asyncio.to_thread(self.process.wait, 30)
+        return await asyncio.to_thread(self.process.wait, 60)
 
     def close(self) -> None:
         if hasattr(self, "process") and self.process.poll() is None:
@@ -136,7 +137,12 @@ def traces(display: str) -> list[str]:
 
 def find_process(word: bytes) -> int:
     """Return the youngest of our descendants with this word in its command line."""
-    return max(pid for pid in descendants() if word in Path(f"/proc/{pid}/cmdline").read_bytes())
+    found = []
+    for pid in descendants():
+        with contextlib.suppress(OSError):  # it has ended while we looked
+            if word in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return max(found)
 
 
 async def test_a_guest_program_is_shown_and_its_exit_code_is_told(agent: AgentProcess) -> None:
@@ -272,7 +278,7 @@ async def test_streamer_is_served_and_replaced(agent: AgentProcess) -> None:
     first = await agent.streamer()
     first.send(messages.Key(0xFFE1, True))
     second = await agent.streamer()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert await first.receive() is None
         second.send(messages.Clipboard("from the viewer"))
         second._writer.write(b"\x0f\0\0\0" + b'{"type": "no"} ')
@@ -310,7 +316,7 @@ async def test_runs_without_privileges(agent: AgentProcess, monkeypatch: pytest.
 async def _hear(agent: AgentProcess) -> None:
     """Wait until the sound socket gives samples."""
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
                 await loop.sock_connect(sock, str(agent.directory / "sound.sock"))
@@ -324,7 +330,7 @@ async def test_sound_is_there_when_programs_start_and_ends_with_them(agent: Agen
     await agent.start("--", "sh", "-c", f"pactl get-default-sink >{info}; sleep 1000", has_sound=True)
     await agent.ready()
     streamer = await agent.streamer()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert await streamer.receive() == messages.Sound(True)
     await _hear(agent)
     await wait_until(lambda: info.exists() and info.read_text() == "heliograph\n")

@@ -9,10 +9,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from guest_agent import clipboard_transfer
 from guest_agent.clipboard import Clipboard
+from guest_agent.clipboard_transfer import IncomingText, OutgoingText
 from guest_agent.messages import MAX_CLIPBOARD_BYTES
 from tests.support.fifo import Fifo
 from tests.support.guest import Guest
+from tests.support.streaming import wait_until
 
 TEXT = "Grüße 你好 😀\nsecond line\twith a tab"
 LONG = "0123456789abcde\n" * (MAX_CLIPBOARD_BYTES // 16)
@@ -33,7 +36,7 @@ class Seen:
         await self.guest.run("xclip", "-in", "-selection", "clipboard", *arguments, str(path))
 
     async def heard(self) -> str:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             return await self.texts.get()
 
     async def digest(self, *arguments: str) -> str:
@@ -75,6 +78,29 @@ async def test_viewers_text_can_be_pasted(seen: Seen, text: str) -> None:
     assert await seen.digest("-selection", "primary") == digest(text)
     assert seen.texts.empty()
     assert seen.clipboard.guest_text == ""
+
+
+async def test_a_slow_program_gets_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is limited is the wait for each part."""
+    given_up: list[None] = []
+    monkeypatch.setattr(clipboard_transfer, "PATIENCE_SECONDS", 30.0)
+    text = OutgoingText(b"abc", 0, lambda: given_up.append(None))
+    began_s = text._timer.when()
+    for part in (b"a", b"b", b"c", b""):
+        assert text.next_part(1) == part
+        assert text._timer.when() > began_s
+    text.cancel()
+    monkeypatch.setattr(clipboard_transfer, "PATIENCE_SECONDS", 0.01)
+    IncomingText(0, lambda: given_up.append(None)).add(b"a")
+    await wait_until(lambda: bool(given_up))
+
+
+async def test_what_the_guest_copies_after_the_viewer_is_not_given_up_early(seen: Seen) -> None:
+    seen.clipboard._start_incoming(0)
+    first = seen.clipboard._incoming
+    assert first is not None
+    seen.clipboard.set_text("of the viewer")
+    assert first._timer.cancelled()
 
 
 async def test_long_text_is_heard_and_a_longer_one_is_not(seen: Seen) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import mmap
 import os
 import socket
@@ -50,6 +51,7 @@ class Worker:
 
 @pytest.fixture
 def worker() -> Iterator[Worker]:
+    gc.collect()  # what earlier tests have left
     before = open_fds()
     worker = Worker()
     yield worker

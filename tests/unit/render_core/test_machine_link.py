@@ -95,7 +95,8 @@ def test_a_machine_comes_and_goes(bench: WorkerBench) -> None:
     os.pwrite(ram, struct.pack("<QIHHQIHH", 0x4000, 24, 1, 1, 0x5000, 1024, 2, 0), 0)
     os.pwrite(ram, struct.pack("<II", 0x100, 0), 0x4000)
     os.pwrite(ram, struct.pack("<HHH", 0, 1, 0), 0x1000)
-    os.eventfd_read(events[1])  # the start's
+    assert select.select([events[1]], [], [], WAIT_S)[0], "the start raised no interrupt"
+    os.eventfd_read(events[1])
     os.eventfd_write(events[0], 1)
     assert select.select([events[1]], [], [], WAIT_S)[0], "no interrupt came"
     assert os.pread(ram, 4, 0x2000) == struct.pack("<HH", 0, 1)

@@ -80,8 +80,9 @@ async def test_an_output_that_is_turned_off_says_so_and_comes_back() -> None:
             ring = await bench.show(640, 240, 1)
             ring.publish(ring.picture(150))
             await second.wait_for_luma(150)
-            assert second.received("status")[-1]["level"] == "info"
-            assert second.received("screen")[-1]["width"] == 640
+            # Messages and pictures do not wait for each other.
+            await wait_until(lambda: second.received("status")[-1]["level"] == "info")
+            await wait_until(lambda: second.received("screen")[-1]["width"] == 640)
             assert not first.received("status")
             assert bench.closed == {}
 
@@ -110,7 +111,7 @@ async def test_a_viewer_that_opens_an_output_plugs_it_in_by_the_size_of_its_wind
                 ring = await bench.show(320, 240, 2)
                 ring.publish(ring.picture(99))
                 await third.wait_for_luma(99)
-                assert not third.received("screen")[-1]["resizable"]
+                assert not (await third.wait_for("screen"))["resizable"]
 
 
 async def test_in_a_session_of_a_fixed_size_others_get_that_size() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from guest_agent.messages import Button, Clipboard, Key, Message, Motion, Relative, Shown, Sound
 from render_core import CursorImage
 from tests.support.fake_frame_link import FakeRing
@@ -123,7 +125,8 @@ async def test_traces_reach_the_viewer_with_the_rtp_time_it_sees() -> None:
         async with AiortcViewer(bench, 1) as viewer:
             ring.publish(ring.picture(70))
             await viewer.wait_for_luma(70)
-            trace = (await viewer.wait_for("frames"))["frames"][0]
+            await viewer.wait_for("frames")
+            trace = viewer.received("frames")[0]["frames"][0]  # the first: what is refined later is told too
             rtp, is_keyframe, size, flush, gpu_done, handoff, begin, end, sent, first = trace
             assert is_keyframe and size > 0
             assert 0 < flush < gpu_done < handoff <= begin < end <= first <= sent
@@ -149,7 +152,7 @@ async def test_the_worker_dies_and_the_same_viewer_sees_the_next_one() -> None:
             ring = await bench.show(320, 240)
             ring.publish(ring.picture(150))
             await viewer.wait_for_luma(150)
-            assert viewer.received("status")[-1]["level"] == "info"
+            await wait_until(lambda: viewer.received("status")[-1]["level"] == "info")
             assert bench.link.active
 
 
@@ -250,6 +253,21 @@ async def test_the_cursor_is_sent_as_a_png_and_to_those_who_come_later_too() -> 
             await wait_until(lambda: viewer.received("cursor")[-1]["png"] is None)
 
 
+async def test_a_session_that_ends_while_a_viewer_is_closed_keeps_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with session_bench() as bench:
+        await bench.show(320, 240)
+        async with AiortcViewer(bench, 1):
+            peer = bench.session._viewers[1].peer
+            assert peer is not None and peer._ice is not None
+            transports = [protocol.transport for protocol in peer._ice._protocols]
+            assert transports
+            monkeypatch.setattr(peer._connection, "close", asyncio.Event().wait)
+            bench.session.remove_viewer(1)
+    assert all(transport.is_closing() for transport in transports)
+    monkeypatch.undo()
+    await peer._connection.close()
+
+
 async def test_bad_signalling_is_refused_by_name_and_the_viewer_may_go_on() -> None:
     async with session_bench() as bench:
         ring = await bench.show(320, 240)
@@ -282,7 +300,7 @@ async def test_the_guests_sound_is_told_and_a_client_without_an_audio_section_ca
                 agent.send(Sound(number % 2 == 0))
             agent.send(Clipboard("that was all"))
             await viewer.wait_for("clipboard")
-            assert len(viewer.received("audio")) < 12
+            assert len(viewer.received("audio")) < 100  # of 1000
             viewer.send("control", type="audio", on=True)
             assert (await viewer.wait_for("error"))["message"].startswith("audio.on")
             viewer.send("control", type="audio", on=False)

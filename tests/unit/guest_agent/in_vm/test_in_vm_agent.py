@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from guest_agent.in_vm import agent as agent_module
+from guest_agent.in_vm import clock
 from guest_agent.in_vm.agent import InVmAgent
 from guest_agent.in_vm.port_device import PortDevice, PortError, find_port
 from guest_agent.link import encode_message
@@ -102,6 +103,7 @@ async def test_the_clock_is_compared(host: Host, monkeypatch: pytest.MonkeyPatch
     set_to: list[int] = []
     monkeypatch.setattr(time, "clock_settime_ns", lambda _clock, ns: set_to.append(ns))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(clock, "STEP_NS", 600 * 10**9)  # however long a message takes
     await host.greet()
     await host.say(type="time", unix_ns=time.time_ns())
     assert (await host.hear("clock"))["was_set"] is False

@@ -81,7 +81,7 @@ async def test_answers_do_not_wait_for_a_busy_loop() -> None:
         await peer.send(dbus_message.call(1, "/", "a.B", "Double", "u", (4,)).data)
         sock = peer._sock.dup()
         # The loop is held up: only the connection's own thread can answer.
-        sock.settimeout(30)
+        sock.settimeout(60)
         deadline = time.monotonic() + 30
         received = b""
         while len(received) < 16 and time.monotonic() < deadline:
@@ -130,7 +130,7 @@ async def test_descriptors_that_nobody_takes_are_closed(tmp_path: Path) -> None:
         before = len(os.listdir("/proc/self/fd"))
         assert (await peer.call("a.B", "Leave", "h", (fd,))).error_name
         assert (await peer.call("a.B", "Unknown", "h", (fd,))).error_name
-        await wait_until(lambda: len(os.listdir("/proc/self/fd")) == before)
+        await wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before)
         assert not (await peer.call("a.B", "Take", "h", (fd,))).error_name
         assert os.fstat(taken[0]).st_ino == os.fstat(fd).st_ino
         os.close(taken[0])
@@ -211,7 +211,7 @@ async def test_a_peer_that_does_not_let_us_in(said: bytes) -> None:
     else:
         peer.close()
     with pytest.raises(DBusClosedError):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await connection.authenticated()
     await connection.wait_closed()
     peer.close()

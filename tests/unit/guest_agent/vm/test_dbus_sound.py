@@ -29,7 +29,7 @@ async def says(qemu: FakePeer, member: str, signature: str, *body: Any) -> str:
 async def test_one_stream_is_heard_at_its_volume() -> None:
     ours, theirs = socket.socketpair()
     listener = OutListener(ours)
-    theirs.settimeout(30)
+    theirs.settimeout(60)
     async with fake_peer(listener.exports) as (_, qemu):
         for stream in (1, 2):
             assert not await says(qemu, "Init", "tybbuyuub", *init(stream))

@@ -38,7 +38,7 @@ class FakeGuest:
     async def accept(self) -> None:
         if self.socket is not None:
             self.socket.close()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             self.socket, _ = await self._loop.sock_accept(self._listener)
         self._framer = PortFramer()
         self._found = []
@@ -54,7 +54,7 @@ class FakeGuest:
     async def hear(self) -> dict[str, Any] | None:
         """The host's next message; None for a mark."""
         assert self.socket is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not self._found:
                 data = await self._loop.sock_recv(self.socket, 65536)
                 assert data, "the host has closed the port"
@@ -120,7 +120,7 @@ async def test_an_agent_that_was_there_before_answers(fake: FakeGuest) -> None:
 async def test_the_viewers_text_is_newer_than_what_an_agent_brings(fake: FakeGuest) -> None:
     hello = MARK + encode_message({"type": "hello", "version": 1, "reply": True})
     await fake.send(hello + encode_message({"type": "clipboard", "text": "copied before"}))
-    assert await asyncio.wait_for(fake.texts.get(), 30) == "copied before"
+    assert await asyncio.wait_for(fake.texts.get(), 60) == "copied before"
     fake.port.set_text("the viewer's")
     await fake.send(hello + encode_message({"type": "clipboard", "text": "copied before"}))
     while (await fake.hear_type("clipboard"))["text"] != "the viewer's":
@@ -133,9 +133,9 @@ async def test_texts_go_to_the_viewer_once_and_the_newest_wins(fake: FakeGuest) 
     await fake.begin()
     for number in range(500):
         await fake.say(type="clipboard", text=f"text {number}")
-    seen = [await asyncio.wait_for(fake.texts.get(), 30)]
+    seen = [await asyncio.wait_for(fake.texts.get(), 60)]
     while seen[-1] != "text 499":
-        seen.append(await asyncio.wait_for(fake.texts.get(), 30))
+        seen.append(await asyncio.wait_for(fake.texts.get(), 60))
     assert len(seen) < 100
     assert fake.port.guest_text == "text 499"
     # What came from the guest does not go back there, nor again to the viewer.
@@ -144,7 +144,7 @@ async def test_texts_go_to_the_viewer_once_and_the_newest_wins(fake: FakeGuest) 
     assert await fake.hear() == {"type": "clipboard", "text": "the viewer's"}
     await fake.say(type="clipboard", text="the viewer's")
     await fake.say(type="clipboard", text="last")
-    assert await asyncio.wait_for(fake.texts.get(), 30) == "last"
+    assert await asyncio.wait_for(fake.texts.get(), 60) == "last"
 
 
 async def test_a_new_agent_takes_over_from_one_that_died_in_a_message(fake: FakeGuest) -> None:
@@ -152,7 +152,7 @@ async def test_a_new_agent_takes_over_from_one_that_died_in_a_message(fake: Fake
     await fake.send(encode_message({"type": "clipboard", "text": "x" * 1000})[:500])
     await fake.begin()
     await fake.say(type="clipboard", text="whole")
-    assert await asyncio.wait_for(fake.texts.get(), 30) == "whole"
+    assert await asyncio.wait_for(fake.texts.get(), 60) == "whole"
 
 
 async def test_the_port_comes_back_after_qemu_closed_it(fake: FakeGuest) -> None:
@@ -186,7 +186,7 @@ async def test_what_an_agent_may_not_say_is_named(fake: FakeGuest, fields: dict[
     assert message.startswith(("message.type", f"{fields['type']}."))
     # It is listened to as before.
     await fake.say(type="clipboard", text="well")
-    assert await asyncio.wait_for(fake.texts.get(), 30) == "well"
+    assert await asyncio.wait_for(fake.texts.get(), 60) == "well"
 
 
 async def test_nothing_is_taken_before_hello(fake: FakeGuest) -> None:
@@ -202,7 +202,7 @@ async def test_who_is_wrong_all_the_time_is_heard_again_when_it_begins_anew(fake
     await fake.say(type="clipboard", text="not heard")
     await fake.begin()
     await fake.say(type="clipboard", text="heard")
-    assert await asyncio.wait_for(fake.texts.get(), 30) == "heard"
+    assert await asyncio.wait_for(fake.texts.get(), 60) == "heard"
 
 
 async def test_an_agent_that_does_not_read_costs_a_bounded_amount(
@@ -233,7 +233,7 @@ async def test_random_bytes_do_no_harm(fake: FakeGuest) -> None:
         await fake.send(b"".join(rng.choices((*words, rng.randbytes(9)), k=20)))
     await fake.begin()
     await fake.say(type="clipboard", text="still there")
-    while await asyncio.wait_for(fake.texts.get(), 30) != "still there":
+    while await asyncio.wait_for(fake.texts.get(), 60) != "still there":
         pass
 
 

@@ -96,7 +96,7 @@ async def test_the_end_of_qemu_fails_what_waits() -> None:
 async def test_what_is_no_object_ends_the_connection(said: bytes) -> None:
     async with connected() as (qmp, server, _):
         await server.send_bytes(said)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await qmp.wait_closed()
 
 

@@ -74,7 +74,7 @@ class Worker:
         """Wait until all that was sent has been handled: one more client, without rings, comes last."""
         self._all_announced.clear()
         self.add_client(_LAST + len(self.clients))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self._all_announced.wait()
 
     def close(self) -> None:
@@ -110,7 +110,7 @@ def _is_closed(client: socket.socket) -> bool:
 
 async def _wait_closed(client: socket.socket) -> None:
     client.setblocking(False)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
 
 

@@ -14,7 +14,7 @@ from tests.support.streaming import wait_until
 
 
 async def accept(listening: socket.socket) -> Link:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         sock, _ = await asyncio.get_running_loop().sock_accept(listening)
     return await Link.open(sock, STREAMER_TO_AGENT)
 

@@ -172,8 +172,9 @@ async def test_a_packet_long_gone_can_be_sent_again_with_a_new_number(settings: 
         # More packets than aiortc would keep; slowly, since nobody here shall lose any.
         for index in range(20):
             viewer.push(index * 1500, size=40_000, is_keyframe=index == 0)
-            count = len(viewer.packets)
-            await wait_until(lambda count=count: len(viewer.packets) >= count + 30)  # type: ignore[misc]
+            # One after the other has gone: a frame for which others wait is dropped, and all until the next keyframe.
+            await wait_until(lambda index=index: len(viewer.sent) == index + 1)  # type: ignore[misc]
+            await wait_until(lambda index=index: len(viewer.packets) >= 30 * (index + 1))  # type: ignore[misc]
         first = viewer.packets[0]
         count = len(viewer.packets)
         nack = RtcpRtpfbPacket(fmt=1, ssrc=1, media_ssrc=first.ssrc, lost=[first.sequence_number])

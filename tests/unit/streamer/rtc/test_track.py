@@ -26,7 +26,7 @@ class Bench:
         self.wanted += 1
 
     async def take(self) -> int:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return bytes(await self.track.recv())[0]
 
 

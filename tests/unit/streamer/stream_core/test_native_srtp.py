@@ -46,7 +46,7 @@ class Wire:
         self.near, self.far = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
         for sock in (self.near, self.far):
             sock.bind(("127.0.0.1", 0))
-        self.far.settimeout(10)
+        self.far.settimeout(60)
         policy = Policy(key=key + salt, ssrc_type=Policy.SSRC_ANY_INBOUND, srtp_profile=PROFILES[profile])
         self.session = Session(policy)
         self.now_ns = 1_000_000_000
