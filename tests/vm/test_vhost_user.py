@@ -72,7 +72,7 @@ class Served:
             self.agent.send(ATTACH, recover, 0, fds=(device.fileno(), self.journal))
         self.agent.wait_state(ATTACHED)
         if recover:
-            # QEMU takes the connection when its main loop comes to it: a `cont` may overtake that, and then does nothing.
+            # QEMU takes the connection when its main loop comes to it: `cont` may overtake that, and do nothing.
             self.machine.qmp("query-status")
             self.machine.qmp("query-status")
 
