@@ -199,9 +199,13 @@ async def test_guest_reboots_in_its_session(viewer: Client, machine: MachineSess
     assert machine.session.children() == before
     assert (await viewer.stats())["viewer"] == first
     assert viewer.errors == []
+    # A key is enough: a busy guest may repeat one that is held.
+    find = "sed -n '/Virtio Keyboard/,/^$/s/.*\\(event[0-9]*\\).*/\\1/p' /proc/bus/input/devices"
+    await machine.sh(f"setsid head -c 24 /dev/input/$({find}) >/tmp/key 2>/dev/null &")
     await viewer.page.mouse.click(300, 300)
-    await viewer.page.keyboard.type("touch /tmp/typed\n", delay=TYPING_MS)
-    await machine.wait_sh("test -e /tmp/typed")
+    async with asyncio.timeout(60):
+        while (await machine.call(machine.shell.sh, "test -s /tmp/key"))[1]:
+            await viewer.page.keyboard.press("ArrowRight")
 
 
 async def test_driver_is_taken_away_and_given_back(viewer: Client, machine: MachineSession) -> None:

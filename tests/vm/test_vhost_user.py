@@ -71,6 +71,10 @@ class Served:
             device.connect(str(self.folder / "gpu.sock"))
             self.agent.send(ATTACH, recover, 0, fds=(device.fileno(), self.journal))
         self.agent.wait_state(ATTACHED)
+        if recover:
+            # QEMU takes the connection when its main loop comes to it: `cont` may overtake that, and do nothing.
+            self.machine.qmp("query-status")
+            self.machine.qmp("query-status")
 
     def wait_picture(self, expected: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
         """Wait for a frame that is this RGB picture, in luma."""
