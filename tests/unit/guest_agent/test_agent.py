@@ -220,7 +220,7 @@ async def test_stop_ends_even_what_ignores_it(agent: AgentProcess) -> None:
     started = descendants()
     agent.control.send(messages.Stop())
     assert await agent.ended() == 0
-    assert not started & descendants()
+    await wait_until(lambda: not started & descendants())
     assert traces(display) == []
 
 
@@ -254,7 +254,7 @@ async def test_killed_agent_leaves_no_server(agent: AgentProcess) -> None:
 
 
 def _wait_for_end(fd: int) -> None:
-    assert select.select([fd], [], [], 30)[0]
+    assert select.select([fd], [], [], 60)[0]
     os.close(fd)
 
 

@@ -156,9 +156,10 @@ async def test_pointers_touches_and_cursors_belong_to_an_output() -> None:
                 second.send("control", type="touch", id=3, phase="down", x=1, y=2)
                 assert (await second.wait_for("error"))["message"].startswith("touch: ")
                 agent.send(Pointer(True))
-                await wait_until(
-                    lambda: second.received("pointer")[-1]["touch"] and first.received("pointer")[-1]["touch"]
-                )
+                for viewer in (first, second):
+                    await wait_until(
+                        lambda viewer=viewer: any(each["touch"] for each in viewer.received("pointer"))  # type: ignore[misc]
+                    )
                 second.send("motion", type="motion", seq=1, x=10, y=20)
                 assert await next_input(agent) == Motion(10, 20, 1)
                 first.send("motion", type="motion", seq=1, x=10, y=20)
