@@ -167,8 +167,8 @@ class VmAgent:
         """The render worker is the machine's display device."""
         machine: asyncio.Future[_Machine] = asyncio.get_running_loop().create_future()
 
-        async def resume() -> None:
-            await set_up_again((await machine).qmp)
+        async def resume() -> bool:
+            return await set_up_again((await machine).qmp)
 
         async def set_size(scanout_id: int, width: int, height: int) -> None:
             await _set_size((await machine).display, scanout_id, width, height)
@@ -292,20 +292,22 @@ async def _watch_attached(qmp: Qmp) -> None:
     raise QmpClosedError("connect", "QEMU is gone")
 
 
-async def set_up_again(qmp: Qmp) -> None:
-    """Let QEMU set its vhost-user devices up again: it does when a machine goes on."""
+async def set_up_again(qmp: Qmp) -> bool:
+    """Let QEMU set its vhost-user devices up again, as it does when a machine goes on. False: it is paused and stays so."""
     try:
         status = await qmp.execute("query-status", timeout_s=_QMP_PATIENCE_S)
-        if isinstance(status, dict) and status.get("running") is True:
-            # Both at once: whatever happens to us, or to the first one's answer, the machine goes on.
-            answers = [qmp.post("stop"), qmp.post("cont")]
-            async with asyncio.timeout(_QMP_PATIENCE_S):
-                for answer in answers:
-                    await answer
+        if not (isinstance(status, dict) and status.get("running") is True):
+            return False
+        # Both at once: whatever happens to us, or to the first one's answer, the machine goes on.
+        answers = [qmp.post("stop"), qmp.post("cont")]
+        async with asyncio.timeout(_QMP_PATIENCE_S):
+            for answer in answers:
+                await answer
     except TimeoutError:
         _log.error("QEMU takes long to set the machine's display up again; if it stays dark, reset the guest")
     except QmpError as error:
         _log.error("the machine's display could not be set up again: %s; resetting the guest brings it back", error)
+    return True
 
 
 async def _set_size(display: DBusDisplay, scanout_id: int, width: int, height: int) -> None:

@@ -15,6 +15,42 @@ from guest_agent.vm.qemu_process import QemuError, QemuProcess
 _log = logging.getLogger(__name__)
 
 _RETRY_DELAYS_S = (0.05, 0.1, 0.2, 0.5, 1.0)
+# How often QEMU is asked to set its device up for a worker that takes over, and how long each has time.
+MAX_RESUMES = 3
+RESUME_S = 4.0
+
+
+class _Resuming:
+    """Asks QEMU to set its device up until the worker says that it runs.
+
+    Whether QEMU has accepted the worker's connection by then cannot be seen, and what it does before that goes nowhere.
+    A guest that has no driver at the moment is paused for nothing, a few times.
+    """
+
+    def __init__(self, resume: Callable[[], Awaitable[bool]]) -> None:
+        self._resume = resume
+        self._tries_left = 0
+
+    async def begin(self) -> None:
+        self._tries_left = MAX_RESUMES
+        await self._try()
+
+    async def _try(self) -> None:
+        # A machine that is paused sets its device up when it goes on.
+        self._tries_left = self._tries_left - 1 if await self._resume() else 0
+
+    async def next_state(self, link: MachineLink) -> State | None:
+        """Return the worker's next word, None at the link's end."""
+        while True:
+            try:
+                async with asyncio.timeout(RESUME_S if self._tries_left else None):
+                    state = await link.next_state()
+            except TimeoutError:
+                await self._try()
+                continue
+            if state is State.RUNNING:
+                self._tries_left = 0
+            return state
 
 
 class VhostDisplay:
@@ -23,7 +59,7 @@ class VhostDisplay:
     Args:
         machine_path: where render workers listen for the machine link.
         gpu_path: where QEMU listens for its device's other end.
-        resume: lets QEMU set the device up again, for a worker that takes over.
+        resume: lets QEMU set the device up again, for a worker that takes over; false when the machine is paused.
         set_size: lets QEMU tell the guest that an output (by number) has another width and height.
     """
 
@@ -33,7 +69,7 @@ class VhostDisplay:
         *,
         machine_path: str,
         gpu_path: Path,
-        resume: Callable[[], Awaitable[None]],
+        resume: Callable[[], Awaitable[bool]],
         set_size: Callable[[int, int, int], Awaitable[None]],
     ) -> None:
         self._qemu = qemu
@@ -81,14 +117,15 @@ class VhostDisplay:
         with contextlib.closing(link):
             with await self._qemu.connect(self._gpu_path) as device:
                 link.attach(device.fileno(), journal, recover=recover)
-            while (state := await link.next_state()) is not None:
+            resuming = _Resuming(self._resume)
+            while (state := await resuming.next_state(link)) is not None:
                 _log.debug("the render worker says of the machine's display: %s", state.name)
                 match state:
                     case State.ATTACHED:
                         self.is_attached.set()
                         if recover:
                             _log.info("a new render worker takes the machine's display over")
-                            await self._resume()
+                            await resuming.begin()
                     case State.INCOMPLETE:
                         _log.warning("some of the guest's screen could not be taken over: if it stays dark, reset it")
                     case State.LOST:

@@ -15,6 +15,7 @@ from typing import cast
 
 import pytest
 
+from guest_agent.vm import vhost_display
 from guest_agent.vm.machine_link import State
 from guest_agent.vm.qemu_process import QemuError, QemuProcess
 from guest_agent.vm.vhost_display import VhostDisplay
@@ -52,6 +53,7 @@ class Bench:
     resumed: asyncio.Queue[None] = field(default_factory=asyncio.Queue)
     sizes: asyncio.Queue[tuple[int, int, int]] = field(default_factory=asyncio.Queue)
     has_ended: asyncio.Event = field(default_factory=asyncio.Event)
+    is_running: bool = True
 
     @contextlib.asynccontextmanager
     async def worker(self, *, recover: bool) -> AsyncIterator[Worker]:
@@ -86,8 +88,9 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         listener.setblocking(False)
         qemu = FakeQemu()
 
-        async def resume() -> None:
+        async def resume() -> bool:
             made.resumed.put_nowait(None)
+            return made.is_running
 
         async def set_size(scanout_id: int, width: int, height: int) -> None:
             made.sizes.put_nowait((scanout_id, width, height))
@@ -124,6 +127,33 @@ async def test_next_worker_takes_over_and_the_guest_goes_on(tmp_path: Path) -> N
             async with b.worker(recover=True):
                 await b.resumed.get()
         assert not b.has_ended.is_set()
+
+
+async def test_what_goes_nowhere_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """QEMU may not have accepted the worker's connection when it is asked."""
+    monkeypatch.setattr(vhost_display, "RESUME_S", 0.05)
+    async with bench(tmp_path) as b:
+        async with b.worker(recover=False):
+            await b.display.is_attached.wait()
+        async with b.worker(recover=True) as worker:
+            for _ in range(2):
+                await b.resumed.get()
+            worker.say(_STATE, State.RUNNING, 0)
+            await asyncio.sleep(0.3)
+        tries = 2 + b.resumed.qsize()
+        assert tries <= vhost_display.MAX_RESUMES
+        # Not for ever, and a machine that is paused not at all.
+        b.resumed = asyncio.Queue()
+        async with b.worker(recover=True):
+            for _ in range(vhost_display.MAX_RESUMES):
+                await b.resumed.get()
+            await asyncio.sleep(0.3)
+            assert b.resumed.empty()
+        b.is_running = False
+        async with b.worker(recover=True):
+            await b.resumed.get()
+            await asyncio.sleep(0.3)
+            assert b.resumed.empty()
 
 
 async def test_closed_device_is_a_loss_unless_qemu_has_ended(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
