@@ -293,7 +293,7 @@ async def _watch_attached(qmp: Qmp) -> None:
 
 
 async def set_up_again(qmp: Qmp) -> bool:
-    """Let QEMU set its vhost-user devices up again, as it does when a machine goes on. False: it is paused and stays so."""
+    """Let QEMU set its vhost-user devices up again, as when a machine goes on. False: it is paused, and stays so."""
     try:
         status = await qmp.execute("query-status", timeout_s=_QMP_PATIENCE_S)
         if not (isinstance(status, dict) and status.get("running") is True):
