@@ -63,6 +63,7 @@ def hanging(server: VenusServer, tmp_path: Path) -> Iterator[subprocess.Popen[by
             process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["every_wait", "afterwards"])
 def test_hang_ends_every_wait(case: str, tmp_path: Path) -> None:
     with closing(VenusServer(*HANGS, shared=True)) as server:
@@ -77,6 +78,7 @@ def test_hang_ends_every_wait(case: str, tmp_path: Path) -> None:
         assert "the worker ends" in server.log
 
 
+@pytest.mark.slow
 def test_others_work_while_one_hangs(tmp_path: Path) -> None:
     with closing(VenusServer("--limit", "gpu-timeout-ms=600000", "--limit", "wait-ms=2000", shared=True)) as server:
         with hanging(server, tmp_path):
@@ -86,6 +88,7 @@ def test_others_work_while_one_hangs(tmp_path: Path) -> None:
         assert server.process.wait(END_S) == 1, server.log
 
 
+@pytest.mark.slow
 def test_killed_while_it_hangs(tmp_path: Path) -> None:
     """The worker waits for the GPU within limits, others go on meanwhile, and it ends when it is idle."""
     with closing(VenusServer(*HANGS, shared=True)) as server, VenusClient(server.socket) as other:
@@ -100,6 +103,7 @@ def test_killed_while_it_hangs(tmp_path: Path) -> None:
         assert "is lost" in server.log
 
 
+@pytest.mark.slow
 def test_hang_costs_one_worker_of_the_command(tmp_path: Path) -> None:
     with closing(VenusServer(*HANGS)) as server:
         with hanging(server, tmp_path) as process:

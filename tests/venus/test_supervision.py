@@ -162,6 +162,7 @@ def test_killed_supervisor_takes_its_workers_along_and_they_end_their_clients(se
         _wait_gone(pids)
 
 
+@pytest.mark.slow
 def test_stopped_worker_is_killed_in_the_end_and_its_client_is_told(server: VenusServer) -> None:
     """A worker that does nothing any more, as if it hung in a driver."""
     with _client(server) as (client, ring):
