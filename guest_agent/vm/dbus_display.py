@@ -25,6 +25,9 @@ MOUSE = "org.qemu.Display1.Mouse"
 MULTI_TOUCH = "org.qemu.Display1.MultiTouch"
 
 MAX_CONSOLES = 64
+# Between two sizes that QEMU is told: Linux' driver clears the event that says so after it has handled it, and one that
+# has come meanwhile with it.
+UI_INFO_S = 0.25
 # Says how large a screen of so many pixels is: 96 dpi.
 _MM_PER_INCH, _DPI = 25.4, 96
 _MAX_MM = 65535

@@ -17,7 +17,7 @@ from guest_agent.display_link import DisplayConnection, DisplayLinkError, expect
 from guest_agent.memory import Region
 from guest_agent.virtio_gpu import DisplayMode, Format, Rect, ResponseType
 from guest_agent.vm.dbus_connection import DBusClosedError, DBusConnection, DBusError
-from guest_agent.vm.dbus_display import Console, DBusDisplay
+from guest_agent.vm.dbus_display import UI_INFO_S, Console, DBusDisplay
 from guest_agent.vm.dbus_listener import Listener
 from guest_agent.vm.picture import Layout
 
@@ -339,6 +339,7 @@ class DBusSource:
                 await self._tell_size(scanout_id, *size)
                 # An agent in the guest can do what the device cannot.
                 self._handle_wanted(scanout_id, *size)
+                await asyncio.sleep(UI_INFO_S)
 
     async def _tell_size(self, scanout_id: int, width: int, height: int) -> None:
         view = self._views[scanout_id]

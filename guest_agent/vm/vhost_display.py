@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from guest_agent.vm.dbus_display import UI_INFO_S
 from guest_agent.vm.machine_link import Journal, MachineLink, MachineLinkError, State, WantedDisplay
 from guest_agent.vm.qemu_process import QemuError, QemuProcess
 
@@ -110,6 +111,7 @@ class VhostDisplay:
             while self._wanted:
                 _, wanted = self._wanted.popitem()
                 await self._set_size(wanted.scanout_id, wanted.width, wanted.height)
+                await asyncio.sleep(UI_INFO_S)
 
     async def _serve(self, journal: Journal, *, recover: bool) -> str:
         """Serve one worker; return why that has ended."""
