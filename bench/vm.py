@@ -209,6 +209,8 @@ async def run(
             ways.append(way)
         else:
             notes.append(f"{way.name} is left out: {lacking}.")
+    if lock is not None:
+        notes.append("Each machine ran alone (`--lock`); what is said to be busy is others' work in between.")
     scenes = [Scene(kind, round(fps * rate)) for kind in KINDS for rate in RATES]
     standings = {str(scene): [Standing(way.name) for way in ways] for scene in scenes}
     async with chromium() as browser:
@@ -260,7 +262,8 @@ def result(standings: Mapping[str, Sequence[Standing]], settings: dict[str, Valu
                     round(value, 2) for found in each.rounds for value in found.page_ms
                 ]
         ranges = {each.name: (each.all("page_ms").p50, each.all("page_ms").p95) for each in group if each.rounds}
-        pictures[scene] = svg.ranges(f"From the guest's flip to the page, {scene}: p50 to p95", ranges, "ms")
+        name = scene.removesuffix("/s").replace(" ", "-")
+        pictures[name] = svg.ranges(f"From the guest's flip to the page, {scene}: p50 to p95", ranges, "ms")
     return Result("vm", settings, figures, tuple(tables), pictures, tuple(notes), samples)
 
 

@@ -27,8 +27,9 @@ def test_times_are_joined_by_number() -> None:
 
 def test_a_way_without_rounds_has_a_row_and_its_failures_are_told() -> None:
     shown = Standing("one", [Round((1.0, 3.0), (0.5,), 2.0, 0.5, 0.25, 1.0)])
-    found = result({"flip": [shown, Standing("other", failures=["no picture"])]}, {}, [])
+    found = result({"flip 57/s": [shown, Standing("other", failures=["no picture"])]}, {}, [])
     [table] = found.tables
     assert [row["way"] for row in table.rows] == ["one", "other"]
     assert table.rows[0]["to the page p50 ms"] == 2.0
-    assert found.notes == ("flip, other: a round failed: no picture",)
+    assert list(found.pictures) == ["flip-57"]  # a file's name
+    assert found.notes == ("flip 57/s, other: a round failed: no picture",)

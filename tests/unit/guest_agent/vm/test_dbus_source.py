@@ -227,6 +227,49 @@ async def test_memory_that_shrinks_shows_nothing_new(tmp_path: Path) -> None:
         os.close(fd)
 
 
+async def test_a_page_flip_is_one_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = asyncio.Event()
+    fd = os.memfd_create("picture")
+    os.write(fd, picture_bytes(8, 4, 0x010203))
+
+    async def says(member: str, signature: str, *body: int) -> None:
+        assert not (await qemu.call(LISTENER_MAP, member, signature, body)).error_name
+
+    def take() -> list[Rect]:
+        told.clear()
+        listener.acknowledge()
+        change = listener.take()
+        assert change is not None and change.is_other and listener.take() is None
+        return change.damage
+
+    listener = Listener("console", told.set)
+    flip = ("ScanoutMap", "huuuuu", fd, 0, 8, 4, 32, X8R8G8B8)
+    async with fake_peer(listener.exports) as (_, qemu):
+        await says(*flip)
+        await told.wait()
+        assert take() == [Rect(0, 0, 8, 4)]
+        # However late the second call comes: the first alone is not told of.
+        monkeypatch.setattr("guest_agent.vm.dbus_listener.FLIP_S", 3600.0)
+        await says(*flip)
+        assert not told.is_set()
+        await says("UpdateMap", "iiii", 0, 0, 8, 4)
+        async with asyncio.timeout(60):
+            await told.wait()
+        assert take() == [Rect(0, 0, 8, 4)]
+    listener.close()
+    # One that never comes is not waited for.
+    listener = Listener("console", told.set)
+    monkeypatch.setattr("guest_agent.vm.dbus_listener.FLIP_S", 0.0)
+    async with fake_peer(listener.exports) as (_, qemu):
+        for _ in range(2):
+            await says(*flip)
+            async with asyncio.timeout(60):
+                await told.wait()
+            assert take() == [Rect(0, 0, 8, 4)]
+    listener.close()
+    os.close(fd)
+
+
 async def test_a_flood_waits_in_no_queue(tmp_path: Path) -> None:
     changes: list[None] = []
     listener = Listener("console", lambda: changes.append(None))
