@@ -84,6 +84,7 @@ def test_x_server_does_not_draw_with_it(start_session: SessionStarter) -> None:
     pytest.fail("the session has no Xorg")
 
 
+@pytest.mark.slow
 def test_killed_worker_ends_what_draws_and_the_session_lives_on(start_session: SessionStarter) -> None:
     """The program that draws aborts; the shell around it goes on and draws with the next worker."""
     _needs(_CUBE, "vulkan-tools")

@@ -106,6 +106,7 @@ def test_killed_worker_ends_its_client_and_no_other(server: VenusServer) -> None
         assert _state(spared) not in "ZX"
 
 
+@pytest.mark.slow
 def test_stock_client_of_a_killed_worker_aborts(server: VenusServer, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     os.mkfifo(ready)

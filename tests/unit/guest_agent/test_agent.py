@@ -226,6 +226,7 @@ async def test_nothing_is_written_while_the_worker_reads(agent: AgentProcess) ->
     fifo.close()
 
 
+@pytest.mark.slow
 async def test_stop_ends_even_what_ignores_it(agent: AgentProcess) -> None:
     await agent.start("--", "sh", "-c", SLEEPER)
     display = await agent.ready()

@@ -69,6 +69,7 @@ async def test_any_text_arrives(typist: Typist) -> None:
     assert await type_line(typist, TEXT[::-1]) == TEXT[::-1]
 
 
+@pytest.mark.slow
 async def test_text_message_is_typed_whole(typist: Typist, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keyboard, "REUSE_SECONDS", 3.0)  # however late the terminal looks
     # More characters than there are spare keys, so that keys get new meanings on the way.

@@ -174,6 +174,7 @@ async def test_times_grow_and_repeats_are_marked() -> None:
     assert times == sorted(set(times))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "least_db"), [("x264", 45), ("libx264", 42)])
 async def test_a_still_picture_is_refined_and_then_nothing_is_sent(name: str, least_db: int) -> None:
     profile = profile_by_name(name)

@@ -65,6 +65,7 @@ async def _hears_the_tone(viewer: AiortcViewer) -> None:
                 return
 
 
+@pytest.mark.slow
 async def test_a_viewer_hears_the_guest_while_it_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = SentPackets(monkeypatch)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as listener:

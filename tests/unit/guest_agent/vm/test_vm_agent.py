@@ -104,6 +104,7 @@ async def test_paused_machine_stays_paused_and_another_goes_on_for_certain(statu
     server.close()
 
 
+@pytest.mark.slow
 def test_end_of_the_gateway_ends_the_machine(folder: Path) -> None:
     gateway, control = socket.socketpair()
     pid_file = folder / "pid"

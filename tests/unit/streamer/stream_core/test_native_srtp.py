@@ -91,6 +91,7 @@ def test_libsrtp_unprotects_and_aiortc_reassembles(profile: SrtpProfile, mode: S
     wire.close()
 
 
+@pytest.mark.slow
 def test_the_roll_over_counter_goes_on() -> None:
     wire = Wire(first_sequence=65_500)
     numbers = []
