@@ -15,11 +15,10 @@ from collections.abc import Mapping
 
 from guest_agent.children import Child, ChildError, Children
 from guest_agent.sound import CHANNELS, RATE_HZ, SINK, SoundPrograms
+from guest_agent.sound_socket import serve_newest, wait_gone_or
 
 # What the recorder hands on at a time, and what the sound server mixes ahead while it records.
 FRAGMENT_MS = 10
-# Also how long a client that comes again and again has to wait.
-_PAUSE_S = 0.1
 
 _log = logging.getLogger(__name__)
 
@@ -42,18 +41,7 @@ class SoundTap:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        loop = asyncio.get_running_loop()
-        with socket.socket(fileno=self._fd) as listener:
-            listener.setblocking(False)
-            async with asyncio.TaskGroup() as tasks:
-                serving: asyncio.Task[None] | None = None
-                while True:
-                    sock, _ = await loop.sock_accept(listener)
-                    if serving is not None and not serving.done():
-                        serving.cancel()
-                        await asyncio.wait([serving])
-                    serving = tasks.create_task(self._serve(sock))
-                    await asyncio.sleep(_PAUSE_S)
+        await serve_newest(self._fd, self._serve)
 
     async def _serve(self, sock: socket.socket) -> None:
         with sock:
@@ -62,12 +50,7 @@ class SoundTap:
             if recorder is None:
                 return
             try:
-                async with asyncio.TaskGroup() as tasks:
-                    gone = tasks.create_task(_wait_gone(sock))
-                    ended = tasks.create_task(_wait_ended(recorder))
-                    await asyncio.wait((gone, ended), return_when=asyncio.FIRST_COMPLETED)
-                    gone.cancel()
-                    ended.cancel()
+                await wait_gone_or(sock, _wait_ended(recorder))
             finally:
                 # It has nothing to save, and must end even where the guest has stopped it.
                 recorder.signal(signal.SIGKILL)
@@ -93,16 +76,6 @@ class SoundTap:
         except ChildError as error:
             _log.error("the sound cannot be recorded: %s", error)
             return None
-
-
-async def _wait_gone(sock: socket.socket) -> None:
-    """Wait until the other end has closed; what it sends is thrown away."""
-    loop = asyncio.get_running_loop()
-    try:
-        while await loop.sock_recv(sock, 4096):
-            pass
-    except OSError:
-        pass
 
 
 async def _wait_ended(recorder: Child) -> None:

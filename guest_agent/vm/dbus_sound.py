@@ -9,11 +9,11 @@ somebody is connected; it sends nothing while the machine plays nothing.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 
-from guest_agent.vm.dbus_connection import Answer, DBusConnection, DBusError, Exports, Method, RefusedError
+from guest_agent.sound_socket import serve_newest, wait_gone_or
+from guest_agent.vm.dbus_connection import Answer, DBusError, Exports, Method, RefusedError
 from guest_agent.vm.dbus_display import ROOT, DBusDisplay
 from guest_agent.vm.dbus_message import Incoming
 from guest_agent.vm.pcm_format import CHANNELS, PcmConverter, PcmError, PcmFormat
@@ -28,8 +28,6 @@ MIN_VERSION = QemuVersion(8, 0, 0)
 MAX_STREAMS = 8
 MAX_WRITE_BYTES = 1_048_576
 _FRAME_BYTES = 2 * CHANNELS
-# How long a client that comes again and again has to wait.
-_PAUSE_S = 0.1
 
 _log = logging.getLogger(__name__)
 
@@ -139,18 +137,7 @@ class DBusSound:
             _log.warning("no sound: QEMU %s ends when it is listened to, %s does not", self._version, MIN_VERSION)
         elif AUDIO not in self._display.interfaces:
             _log.info("no sound: the machine has no -audiodev dbus that its display names")
-        loop = asyncio.get_running_loop()
-        with socket.socket(fileno=self._fd) as listener:
-            listener.setblocking(False)
-            async with asyncio.TaskGroup() as tasks:
-                serving: asyncio.Task[None] | None = None
-                while True:
-                    sock, _ = await loop.sock_accept(listener)
-                    if serving is not None and not serving.done():
-                        serving.cancel()
-                        await asyncio.wait([serving])
-                    serving = tasks.create_task(self._serve(sock))
-                    await asyncio.sleep(_PAUSE_S)
+        await serve_newest(self._fd, self._serve)
 
     async def _serve(self, sock: socket.socket) -> None:
         with sock:
@@ -164,24 +151,7 @@ class DBusSound:
                 _log.warning("no sound: %s", error)
                 return
             try:
-                await _wait_either(sock, connection)
+                await wait_gone_or(sock, connection.wait_closed())
             finally:
                 connection.close()
                 await asyncio.shield(connection.wait_closed())
-
-
-async def _wait_either(sock: socket.socket, connection: DBusConnection) -> None:
-    """Wait until the other end of the sound link or QEMU has closed."""
-    async with asyncio.TaskGroup() as tasks:
-        gone = tasks.create_task(_wait_gone(sock))
-        ended = tasks.create_task(connection.wait_closed())
-        await asyncio.wait((gone, ended), return_when=asyncio.FIRST_COMPLETED)
-        gone.cancel()
-        ended.cancel()
-
-
-async def _wait_gone(sock: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(OSError):
-        while await loop.sock_recv(sock, 4096):
-            pass
