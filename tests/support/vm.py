@@ -43,6 +43,7 @@ __all__ = [
 SHELL_PORT = "org.heliograph.shell"
 
 _PR_SET_PDEATHSIG = 1
+_TREE = Path(__file__).resolve().parents[2]
 _COMMAND_LINE = "console=ttyS0 panic=-1 quiet loglevel=4 tsc=reliable mitigations=off random.trust_cpu=on"
 
 
@@ -88,7 +89,7 @@ def guest_arguments(
     arguments = ["-nodefaults", "-no-user-config", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"]
     arguments += ["-smp", str(cpus), "-m", f"{memory_mib}M", "-kernel", str(image.kernel)]
     arguments += ["-initrd", str(image.initramfs)]
-    words = f"{_COMMAND_LINE} {'guest.root=host ' if host_root else ''}{append}"
+    words = f"{_COMMAND_LINE} {f'guest.root=host guest.tree={_TREE} ' if host_root else ''}{append}"
     arguments += ["-append", words.strip(), "-serial", f"file:{folder / 'console'}"]
     arguments += ["-device", "virtio-serial-pci,id=guestshell"]
     arguments += ["-chardev", f"socket,id=guestshell,path={folder / 'shell.sock'},server=on,wait=off"]
