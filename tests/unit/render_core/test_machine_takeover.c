@@ -134,8 +134,9 @@ static void test_killed_at_any_moment(void) {
 	begin(&peer, SMALL_JOURNAL_BYTES);
 	uint32_t n = 0, compacted = 0, half = 0;
 	srand(7);
-	for (int i = 0; i < 100; i++) {
-		kill_one(&peer, n, (unsigned)rand() % 4000);
+	/* Slow machines need more, and longer, to get so far. */
+	for (unsigned i = 0; i < 100 || n <= 500 || compacted <= 2; i++) {
+		kill_one(&peer, n, (unsigned)rand() % (4000 * (1 + i / 100)));
 		/* What the driver in that process did is in the rings. A request that is half made available is not. */
 		struct driver_queue *queue = &peer.queues[0];
 		const uint16_t available = *ring_word(&peer, 0, 0x1002), used = *ring_word(&peer, 0, 0x2002);
@@ -156,7 +157,6 @@ static void test_killed_at_any_moment(void) {
 			check_resources(&peer, n - 1);
 		}
 	}
-	CHECK(n > 500 && compacted > 2);
 	peer_finish(&peer);
 }
 
