@@ -15,6 +15,8 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 # The parts that are ours (or are there for us alone), in the order of tables. Others are the guest's programs.
 PARTS = ("gateway", "render worker", "streamer", "guest agent", "VM agent", "X server")
+# Those of a session with a desktop or a program of this machine.
+DESKTOP_PARTS = tuple(part for part in PARTS if part != "VM agent")
 # Ours too, where a session has sound.
 SOUND = ("pulseaudio", "parec")
 _MODULES = {

@@ -140,7 +140,7 @@ def _judge(
     wrong += [f"{name} is {value:.0f}" for name, value in values.items() if name.endswith(_MUST_BE_0) and value]
     wrong += [f"no picture at {rest.time_s:.0f} s" for rest in measured if rest.pictures == 0]
     wrong += [f"viewers left open at {rest.time_s:.0f} s" for rest in measured if rest.left_open]
-    missing = set(measured[0].usages) - set(measured[-1].usages)
+    missing = set(processes.DESKTOP_PARTS) - set(measured[-1].usages)
     wrong += [f"{name} is gone" for name in sorted(missing)]
     span_s = measured[-1].time_s - measured[0].time_s
     result = Result(

@@ -58,25 +58,29 @@ static bool check_scanout_rect(struct rc_call *call, const struct rc_rect *rect,
 	return true;
 }
 
-/* Not what the guest's other transport shows. */
-static void hide_own(struct rc_call *call, struct rc_scanout *scanout) {
-	if (!scanout->guest || scanout->guest == call->gpu) {
-		rc_scanout_hide(scanout);
+/* The resource that a scanout is to show. NULL after an answer, or after resource 0, which hides what this guest shows there: not what its
+ * other transport does. */
+static struct rc_resource *find_shown(
+	struct rc_call *call, uint32_t scanout_id, uint32_t resource_id, struct rc_scanout **scanout) {
+	*scanout = rc_call_find_scanout(call, scanout_id);
+	if (!*scanout) {
+		return NULL;
 	}
+	if (resource_id == 0) {
+		if (!(*scanout)->guest || (*scanout)->guest == call->gpu) {
+			rc_scanout_hide(*scanout);
+		}
+		return NULL;
+	}
+	return rc_call_find_resource(call, resource_id);
 }
 
 void rc_execute_set_scanout(struct rc_call *call) {
 	struct virtio_gpu_set_scanout body;
-	struct rc_scanout *scanout =
-		rc_call_read(call, &body, sizeof(body), false) ? rc_call_find_scanout(call, body.scanout_id) : NULL;
-	if (!scanout) {
-		return;
-	}
-	if (body.resource_id == 0) {
-		hide_own(call, scanout);
-		return;
-	}
-	struct rc_resource *resource = rc_call_find_resource(call, body.resource_id);
+	struct rc_scanout *scanout;
+	struct rc_resource *resource = rc_call_read(call, &body, sizeof(body), false)
+									   ? find_shown(call, body.scanout_id, body.resource_id, &scanout)
+									   : NULL;
 	if (!resource) {
 		return;
 	}
@@ -139,16 +143,10 @@ static bool blob_picture(struct rc_call *call, const struct virtio_gpu_set_scano
 
 void rc_execute_set_scanout_blob(struct rc_call *call) {
 	struct virtio_gpu_set_scanout_blob body;
-	struct rc_scanout *scanout =
-		rc_call_read(call, &body, sizeof(body), false) ? rc_call_find_scanout(call, body.scanout_id) : NULL;
-	if (!scanout) {
-		return;
-	}
-	if (body.resource_id == 0) {
-		hide_own(call, scanout);
-		return;
-	}
-	struct rc_resource *resource = rc_call_find_resource(call, body.resource_id);
+	struct rc_scanout *scanout;
+	struct rc_resource *resource = rc_call_read(call, &body, sizeof(body), false)
+									   ? find_shown(call, body.scanout_id, body.resource_id, &scanout)
+									   : NULL;
 	if (!resource) {
 		return;
 	}

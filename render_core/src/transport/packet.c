@@ -7,6 +7,27 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+bool rc_packet_append_fds(struct msghdr *msg, int *fds, uint32_t capacity, uint32_t *count) {
+	bool all = !(msg->msg_flags & MSG_CTRUNC);
+	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
+		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS) {
+			continue;
+		}
+		size_t given = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < given; i++) {
+			int fd;
+			memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(int), sizeof(fd));
+			if (*count < capacity) {
+				fds[(*count)++] = fd;
+			} else {
+				all = false;
+				close(fd);
+			}
+		}
+	}
+	return all;
+}
+
 enum rc_packet_status rc_packet_receive(int socket_fd, struct rc_packet *packet) {
 	union {
 		struct cmsghdr align;
@@ -27,21 +48,7 @@ enum rc_packet_status rc_packet_receive(int socket_fd, struct rc_packet *packet)
 	if (size < 0) {
 		return errno == EAGAIN ? RC_PACKET_NONE : RC_PACKET_CLOSED;
 	}
-	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg); cmsg; cmsg = CMSG_NXTHDR(&msg, cmsg)) {
-		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS) {
-			continue;
-		}
-		size_t count = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < count; i++) {
-			int fd;
-			memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(int), sizeof(fd));
-			if (packet->fd_count < RC_PACKET_RECV_FDS) {
-				packet->fds[packet->fd_count++] = fd;
-			} else {
-				close(fd);
-			}
-		}
-	}
+	(void)rc_packet_append_fds(&msg, packet->fds, RC_PACKET_RECV_FDS, &packet->fd_count);
 	/* SOCK_SEQPACKET: a packet of no bytes cannot be told from the end of the stream; no valid packet is empty. */
 	if (size == 0) {
 		rc_packet_close_fds(packet);

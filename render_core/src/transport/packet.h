@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 enum {
 	RC_PACKET_MAX = 131072, /* a packet must fit a socket buffer of the kernel's default size, 212992 bytes */
@@ -30,6 +31,10 @@ struct rc_packet {
 };
 
 enum rc_packet_status { RC_PACKET_OK, RC_PACKET_NONE, RC_PACKET_CLOSED };
+
+/* Append the fds that came with a message to `fds`, which has room for `capacity`; what is more is closed. False: some were lost, here or on
+ * their way. */
+bool rc_packet_append_fds(struct msghdr *msg, int *fds, uint32_t capacity, uint32_t *count);
 
 /* Receive without blocking. The fds are the packet's until rc_packet_take_fd() or rc_packet_close_fds(). */
 enum rc_packet_status rc_packet_receive(int socket_fd, struct rc_packet *packet);

@@ -28,23 +28,9 @@ void rc_vhost_message_reset(struct rc_vhost_message *message) {
 }
 
 static void take_fds(struct rc_vhost_message *message, struct msghdr *msg) {
-	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
-		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS) {
-			continue;
-		}
-		size_t count = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < count; i++) {
-			int fd;
-			memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(int), sizeof(fd));
-			if (message->fd_count < RC_VHOST_MAX_REGIONS) {
-				message->fds[message->fd_count++] = fd;
-			} else {
-				message->too_many_fds = true;
-				close(fd);
-			}
-		}
+	if (!rc_packet_append_fds(msg, message->fds, RC_VHOST_MAX_REGIONS, &message->fd_count)) {
+		message->too_many_fds = true;
 	}
-	message->too_many_fds = message->too_many_fds || (msg->msg_flags & MSG_CTRUNC);
 }
 
 /* What is missing of the header or, once that is whole, of the payload. Never more: the next message's fds come with the next message. */
